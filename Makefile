@@ -1,0 +1,44 @@
+# Everything a developer or a newcomer runs. `make demo` and `make test` need Python 3.11 to 3.13 and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench long lock
+
+help:  ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(INSTALLED): pyproject.toml requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Queuemedic needs Python 3.11 or newer; set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(INSTALLED)  ## Show a live queue whose workers really die; Ctrl-C ends it.
+	@$(BIN)/queuemedic demo
+
+test: $(INSTALLED)  ## Run the tests; what needs a program that is not installed is skipped and says so.
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m 'not long'
+
+check: $(INSTALLED)  ## Run linters, types and the rules of imports.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+fmt: $(INSTALLED)  ## Format the code.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows (needs MariaDB).
+	$(BIN)/python -m bench
+
+long: $(INSTALLED)  ## Run the tests that take long, on every Python from 3.11 to 3.13 that is installed.
+	$(BIN)/pytest -m long
+
+lock: $(INSTALLED)  ## Resolve the development dependencies anew.
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev --extra postgresql --output-file requirements-dev.txt pyproject.toml

@@ -1,0 +1,29 @@
+"""Keep open sets of label values bounded: first come, sticky, the rest as `other`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """Up to `limit` values that have a label of their own, in the order in which they came."""
+
+    limit: int
+    known: tuple[str, ...] = ()
+
+    def admit(self, values: Iterable[str]) -> Self:
+        """Return the set with as many of the new values as fit; the order of `values` decides which."""
+        new = [value for value in dict.fromkeys(values) if value not in self.known and value != OTHER]
+        room = self.limit - len(self.known)
+        return type(self)(limit=self.limit, known=(*self.known, *new[:room])) if new and room > 0 else self
+
+    def label(self, value: str) -> str:
+        """Return the value, or `other` where it has no label of its own."""
+        return value if value in self.known else OTHER
+
+    def dropped(self, values: Iterable[str]) -> int:
+        """Count the different values that are folded."""
+        return len({value for value in values if value not in self.known})

@@ -1,0 +1,114 @@
+"""Assemble the served page from parts, one for each queue, rendered when a poll ends.
+
+A family must stand in one piece, so pages cannot be joined: each part keeps its sample lines by family, written by the
+client library's own encoder, and the first scrape after a change joins them in catalogue order. Sample lines are the
+same in the text format and in OpenMetrics (no exemplars, no `_created` here; a test holds this); headers differ.
+A part that outlives `valid_until` loses the families that do not last; this needs no poll, only a scrape.
+"""
+
+import gzip
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from prometheus_client import Metric as Family
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from . import clock
+from .catalogue import METRICS
+
+EOF = b"# EOF\n"
+ORDER = {metric.full_name.removesuffix("_total"): place for place, metric in enumerate(METRICS.values())}
+LASTING = frozenset(metric.full_name.removesuffix("_total") for metric in METRICS.values() if metric.is_lasting)
+
+
+class Format(StrEnum):
+    """The exposition formats that are served."""
+
+    TEXT = "text"
+    OPENMETRICS = "openmetrics"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The sample lines of one queue by family, and until when (monotonic seconds) all of them hold."""
+
+    lines: Mapping[str, bytes]
+    headers: Mapping[str, Mapping[Format, bytes]]
+    valid_until: float = inf
+
+
+class Page:
+    """The page of one program; `update` is called by pollers, `get` by scrapes, from any thread."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Part] = {}
+        self._lock = threading.Lock()
+        self._bodies: dict[tuple[Format, bool], bytes] = {}
+        self._expires_at = inf
+
+    def update(self, name: str, families: Iterable[Family], *, valid_until: float = inf) -> None:
+        """Replace one part of the page."""
+        families = list(families)
+        part = Part(
+            lines={family.name: _render(generate_latest, family).split(b"\n", 2)[2] for family in families},
+            headers={family.name: _headers(family) for family in families},
+            valid_until=valid_until,
+        )
+        with self._lock:
+            self._parts = {**self._parts, name: part}
+            self._bodies = {}
+
+    def get(self, page_format: Format, is_compressed: bool) -> bytes:
+        """Return the page; assembled and compressed only if something has changed or expired since."""
+        with self._lock:
+            now = clock.monotonic_seconds()
+            if now >= self._expires_at:
+                self._bodies = {}
+            key = (page_format, is_compressed)
+            if key not in self._bodies:
+                body = self._bodies.get((page_format, False)) or self._assemble(page_format, now)
+                self._bodies[page_format, False] = body
+                self._bodies[key] = gzip.compress(body, 1, mtime=0) if is_compressed else body
+            return self._bodies[key]
+
+    def _assemble(self, page_format: Format, now: float) -> bytes:
+        joined: dict[str, list[bytes]] = {}
+        headers: dict[str, bytes] = {}
+        for part in self._parts.values():
+            for family, lines in part.lines.items():
+                if lines and (now < part.valid_until or family in LASTING):
+                    joined.setdefault(family, []).append(lines)
+                    headers[family] = part.headers[family][page_format]
+        self._expires_at = min(
+            (part.valid_until for part in self._parts.values() if part.valid_until > now), default=inf
+        )
+        ordered = sorted(joined, key=lambda family: ORDER.get(family, len(ORDER)))
+        body = b"".join(headers[family] + b"".join(joined[family]) for family in ordered)
+        return body + EOF if page_format is Format.OPENMETRICS else body
+
+
+def _headers(family: Family) -> dict[Format, bytes]:
+    empty = Family(family.name, family.documentation, family.type)
+    return {
+        Format.TEXT: _render(generate_latest, empty),
+        Format.OPENMETRICS: _render(generate_openmetrics, empty).removesuffix(EOF),
+    }
+
+
+def _render(encode: Callable[[Collector], bytes], family: Family) -> bytes:
+    return encode(_One(family))
+
+
+@dataclass(frozen=True, slots=True)
+class _One(Collector):
+    """The registry of one family that the library's encoders ask for."""
+
+    family: Family
+
+    def collect(self) -> Iterable[Family]:
+        return (self.family,)

@@ -1,0 +1,171 @@
+"""One poll: read the queue, derive, swap in the reading. Counts failures and never raises them.
+
+Timer-driven, not scrape-driven (docs/decisions/0001): whoever schedules calls `poll` every `poll_every`, and a call
+that comes too soon returns at once. A poll that hits its limit doubles the interval; a slow one stretches it, so that a
+queue never takes more than `max_duty` of one connection's time.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Final
+
+import structlog
+
+from . import clock
+from .catalogue import FAST_BUCKETS
+from .collector import QueueStatus, Reading
+from .errors import QueuemedicError, ReadError
+from .facts import derive_facts
+from .histogram import Histogram
+from .jobs import QueueName
+from .options import QueueOptions
+from .queues.protocol import Queue
+from .tracker import History, track
+
+OUTCOMES: Final = ("ok", "timeout", "unreachable", "refused", "bad_schema", "failed")
+LONGEST_INTERVAL: Final = timedelta(hours=1)
+LEAST_STALE_AFTER: Final = timedelta(minutes=5)
+SLOT_WAIT_SECONDS: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class Polled(Enum):
+    """What a call of `poll` did: it polled, it was too soon, or the server was busy with other polls of ours."""
+
+    DONE = auto()
+    TOO_SOON = auto()
+    SERVER_BUSY = auto()
+
+
+class Poller:
+    """Polls one queue. `poll` is not for two threads at once; `status` is for any."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        options: QueueOptions,
+        *,
+        aliases: Mapping[str, str],
+        server_slots: threading.Semaphore,
+        publish: Callable[[QueueStatus, float], None],
+    ) -> None:
+        """Publishes at once: until the first poll has ended, the queue is down."""
+        self._queue = queue
+        self._options = options
+        self._server_slots = server_slots
+        self._publish = publish
+        self._polling = threading.Lock()
+        self._earliest = 0.0
+        self._fresh_until = 0.0
+        self.error: str | None = None
+        history = History.begin(queue.kinds, options, aliases=aliases)
+        self.status = QueueStatus(
+            name=queue.name,
+            system=queue.system,
+            signs=queue.signs,
+            options=options,
+            is_up=False,
+            polls=dict.fromkeys(OUTCOMES, 0),
+            poll_durations=Histogram(bounds=FAST_BUCKETS),
+            interval=options.poll_every,
+            stale_after=self._stale_after(options.poll_every),
+            history=history,
+            reading=None,
+        )
+        publish(self.status, self._fresh_until)
+
+    @property
+    def name(self) -> QueueName:
+        """The queue's name."""
+        return self._queue.name
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is a snapshot younger than `stale_after`."""
+        return clock.monotonic_seconds() < self._fresh_until
+
+    def poll(self) -> Polled:
+        """Poll the queue once, unless it is too soon or its server has enough to do."""
+        if clock.monotonic_seconds() < self._earliest:
+            return Polled.TOO_SOON
+        if not self._server_slots.acquire(timeout=SLOT_WAIT_SECONDS):
+            return Polled.SERVER_BUSY
+        try:
+            with self._polling:
+                self._poll()
+        finally:
+            self._server_slots.release()
+        return Polled.DONE
+
+    def close(self, *, within_seconds: float) -> bool:
+        """Close the queue's connection and poll no more; False if a poll was still under way, and nothing was done."""
+        if not self._polling.acquire(timeout=within_seconds):
+            return False
+        self._queue.close()
+        return True
+
+    def _poll(self) -> None:
+        began = clock.monotonic_seconds()
+        try:
+            reading = self._read()
+        except Exception as error:  # noqa: BLE001  one queue's failure must not end the others
+            self._fail(error, clock.monotonic_seconds() - began)
+        else:
+            self._succeed(reading, began)
+        self._publish(self.status, self._fresh_until)
+
+    def _read(self) -> Reading:
+        last = self.status.reading
+        snapshot = self._queue.read(last.snapshot.cursor if last else None)
+        history = track(self.status.history, snapshot, self._options)
+        facts = derive_facts(snapshot, history, self._options, self._queue.signs)
+        return Reading(snapshot=snapshot, facts=facts, history=history)
+
+    def _succeed(self, reading: Reading, began: float) -> None:
+        took = timedelta(seconds=clock.monotonic_seconds() - began)
+        interval = max(self._options.poll_every, took / self._options.max_duty)
+        if not self.status.is_up:
+            log.info("queue.reached", queue=self.name, schema=reading.snapshot.schema, role=reading.snapshot.role.value)
+        if reading.snapshot.started_left_out:
+            log.warning("attempts.left_out", queue=self.name, jobs=sum(reading.snapshot.started_left_out.values()))
+        self.error = None
+        self._end("ok", took, interval)
+        self.status = replace(self.status, is_up=True, history=reading.history, reading=reading)
+        self._fresh_until = began + self.status.stale_after.total_seconds()
+
+    def _fail(self, error: Exception, took_seconds: float) -> None:
+        outcome = error.outcome if isinstance(error, ReadError) else "failed"
+        interval = self._options.poll_every
+        if outcome == "timeout":
+            interval = min(max(self.status.interval, interval) * 2, max(LONGEST_INTERVAL, interval))
+        message = str(error) or type(error).__name__
+        if self.status.is_up or message != self.error:
+            event = {"queue": self.name, "outcome": outcome, "error": message, "next_after_seconds": interval.seconds}
+            if outcome == "timeout":
+                event["advice"] = self._queue.index_hint
+            unexpected = not isinstance(error, QueuemedicError)
+            log.warning("poll.failed", **event, exc_info=error if unexpected else None)
+        self.error = message
+        self._end(outcome, timedelta(seconds=took_seconds), interval)
+        self.status = replace(self.status, is_up=False)
+
+    def _end(self, outcome: str, took: timedelta, interval: timedelta) -> None:
+        """Count the poll. Its limit is doubled or stretched from the begin of a poll: the earliest next is dated so."""
+        status = self.status
+        self._earliest = clock.monotonic_seconds() - took.total_seconds()
+        if interval > self._options.poll_every:
+            self._earliest += interval.total_seconds()
+        self.status = replace(
+            status,
+            polls={**status.polls, outcome: status.polls[outcome] + 1},
+            poll_durations=status.poll_durations.observe(took),
+            interval=interval,
+            stale_after=self._stale_after(interval),
+        )
+
+    def _stale_after(self, interval: timedelta) -> timedelta:
+        return self._options.stale_after or max(LEAST_STALE_AFTER, 3 * interval)

@@ -1,0 +1,235 @@
+"""Read Matomo's queue: one transaction a poll, one scan of the table in it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Row
+
+from exporter import clock
+from exporter.database import Reader, Transaction
+from exporter.errors import BadSchema, ReadError
+from exporter.jobs import Attempt, Breakdown, Cursor, Finished, JobId, Kind, QueueName, Signal, Snapshot, WorkerSigns
+from exporter.jobs import State as JobState
+
+from .breakdown import BreakdownReader
+from .names import KINDS, read_kind
+from .options import MatomoOptions
+from .rows import STATES, count_by_kind, read_attempt, read_waiting
+from .shape import Tables, detect
+from .source import Source
+from .statements import Statements
+
+SHAPE_KEPT_SECONDS = 300.0
+MOST_BLOCKERS = 50
+MOST_FINISHED = 5000
+CHUNK = 5000
+LONGEST_ID = 21
+WRITE_RIGHTS = re.compile(r"^GRANT (?:.*\b)?(ALL PRIVILEGES|INSERT|UPDATE|DELETE|DROP|ALTER|CREATE|SUPER)\b.* ON ")
+
+SIGNS = WorkerSigns(
+    commands=(("*console", "core:archive"), ("*archive.php",)),
+    child_marks=("climulti:request",),
+    web_workers=("php-fpm", "apache2", "httpd", "lsphp"),
+)
+
+log = structlog.get_logger()
+
+
+class MatomoQueue:
+    """One Matomo's `archive_invalidations`; follows the protocol in `exporter.queues.protocol`."""
+
+    system = "matomo"
+    kinds = KINDS
+    signs = SIGNS
+
+    def __init__(self, name: QueueName, options: MatomoOptions) -> None:
+        """Raises ConfigurationError where the database cannot even be named."""
+        self.name = name
+        self._options = options
+        self._source = Source(options)
+        self.server = self._source.find_address().server
+        self._reader = Reader(self._source.find_address, limit=options.poll_timeout)
+        self._prepared: Connection | None = None
+        self._statements: Statements | None = None
+        self._schema = ""
+        self._shape_due = 0.0
+        self._breakdown = BreakdownReader(options.max_reports)
+        self._breakdown_every = options.breakdown_every.total_seconds()
+        self._breakdown_due = 0.0
+        self._last_breakdown: Breakdown | None = None
+        self._has_warned = False
+
+    @property
+    def index_hint(self) -> str:
+        """Which index makes a poll cheaper; an administrator may add it, Matomo does not mind."""
+        table = Tables(prefix=self._source.tables_prefix()).invalidations
+        return f"CREATE INDEX queuemedic ON {table} (status, period, date2, ts_invalidated)"
+
+    def read(self, after: Cursor | None) -> Snapshot:
+        """Read the queue; once more, with the columns looked up anew, if one of them has gone."""
+        was_prepared = self._statements is not None
+        try:
+            return self._read(after)
+        except BadSchema:
+            self._statements = None
+            if not was_prepared:
+                raise
+            return self._read(after)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._reader.close()
+
+    def _read(self, after: Cursor | None) -> Snapshot:
+        with self._reader.transaction() as transaction:
+            snapshot = self._snapshot(transaction, self._prepare(transaction.connection), after)
+        if clock.monotonic_seconds() >= self._breakdown_due:
+            self._renew_breakdown(snapshot.started)
+        return replace(snapshot, breakdown=self._last_breakdown)
+
+    def _prepare(self, connection: Connection) -> Statements:
+        """Look at the tables at each new connection, and every five minutes; Matomo is upgraded while we watch."""
+        is_fresh = connection is self._prepared and clock.monotonic_seconds() < self._shape_due
+        if self._statements and is_fresh:
+            return self._statements
+        self._statements = None
+        # MySQL cuts GROUP_CONCAT at 1024 bytes unless told otherwise.
+        connection.exec_driver_sql(f"SET SESSION group_concat_max_len = {2 * LONGEST_ID * self._options.max_started}")
+        shape = detect(connection, Tables(prefix=self._source.tables_prefix()))
+        self._warn_if_writable(connection)
+        self._prepared, self._schema, self._statements = connection, shape.schema, Statements(shape)
+        self._shape_due = clock.monotonic_seconds() + SHAPE_KEPT_SECONDS
+        return self._statements
+
+    def _warn_if_writable(self, connection: Connection) -> None:
+        if self._has_warned:
+            return
+        grants = [str(row[0]) for row in connection.exec_driver_sql("SHOW GRANTS")]
+        if any(WRITE_RIGHTS.match(grant) for grant in grants):
+            self._has_warned = True
+            log.warning(
+                "account.found_writable",
+                queue=self.name,
+                advice="this account can write; the exporter never does, but give it one that has SELECT only (README)",
+            )
+
+    def _snapshot(self, transaction: Transaction, statements: Statements, after: Cursor | None) -> Snapshot:
+        connection = transaction.connection
+        signals = self._read_signals(connection, statements)
+        scan = connection.execute(statements.scan, {"today": transaction.database_now.date()}).all()
+        started, left_out = self._read_started(connection, statements, scan)
+        enqueued = _read_enqueued(connection, statements, after)
+        last_metric, finished = _read_finished(connection, statements, after)
+        seen = frozenset(attempt.job_id for attempt in started)
+        return Snapshot(
+            queue=self.name,
+            schema=self._schema,
+            role=transaction.role,
+            read_at=transaction.read_at,
+            database_now=transaction.database_now,
+            waiting=read_waiting(scan, enqueued),
+            started=started,
+            started_left_out=left_out,
+            left_started=_read_left(connection, statements, after.started - seen if after else frozenset()),
+            signals=signals,
+            finished=finished,
+            cursor=Cursor(
+                last_id=connection.execute(statements.last_id).scalar_one(),
+                started=seen,
+                last_finished_id=last_metric,
+            ),
+        )
+
+    def _read_signals(self, connection: Connection, statements: Statements) -> tuple[Signal, ...]:
+        rows = connection.execute(statements.signals).all() if statements.signals is not None else ()
+        signals = [
+            Signal(name=str(name), value=float(value))
+            for name, value in rows
+            if value or not str(name).endswith("_timestamp_seconds")
+        ]
+        is_maintained = self._source.is_maintenance_mode()
+        if is_maintained is not None:
+            signals.append(Signal(name="matomo_maintenance_mode", value=float(is_maintained)))
+        return tuple(signals)
+
+    def _read_started(
+        self, connection: Connection, statements: Statements, scan: Sequence[Row[Any]]
+    ) -> tuple[tuple[Attempt, ...], dict[Kind, int]]:
+        """Read the started rows that the scan found, the oldest first, and count those beyond the limit by kind."""
+        found = [row for row in scan if STATES.get(row.status) is JobState.STARTED]
+        ids = [int(number) for row in found for number in str(row.started_ids or "").split(",") if number]
+        rows = connection.execute(statements.started, {"ids": ids, "limit": self._options.max_started}) if ids else ()
+        attempts = tuple(read_attempt(self.name, row) for row in rows)
+        left_out = count_by_kind((row.period, row.jobs) for row in found)
+        for attempt in attempts:
+            left_out[attempt.kind] -= 1
+        return attempts, {kind: number for kind, number in left_out.items() if number}
+
+    def _renew_breakdown(self, started: tuple[Attempt, ...]) -> None:
+        """Read the dear figures in a transaction of their own: if it fails, the poll does not, and it gets rarer."""
+        try:
+            with self._reader.transaction() as transaction:
+                connection = transaction.connection
+                statements = self._prepare(connection)
+                blocked = self._read_blocked(connection, statements, started)
+                rows = connection.execution_options(stream_results=True).execute(statements.breakdown)
+                self._last_breakdown = self._breakdown.read((row._tuple() for row in rows), blocked_jobs=blocked)
+                self._breakdown_every = self._options.breakdown_every.total_seconds()
+        except ReadError as error:
+            self._last_breakdown = None
+            self._breakdown_every *= 2
+            log.warning("breakdown.failed", queue=self.name, error=str(error), next_after_seconds=self._breakdown_every)
+        self._breakdown_due = clock.monotonic_seconds() + self._breakdown_every
+
+    def _read_blocked(self, connection: Connection, statements: Statements, started: tuple[Attempt, ...]) -> int:
+        limit = self._options.timeout_after
+        overdue = [attempt for attempt in started if limit and attempt.age is not None and attempt.age >= limit]
+        if not overdue:
+            return 0
+        values: dict[str, object] = {}
+        for n, attempt in enumerate(overdue[:MOST_BLOCKERS]):
+            flag = attempt.natural_key[0].partition(".")[0]
+            detail = attempt.detail
+            values |= {f"site{n}": detail["site"], f"period{n}": detail["period"], f"flag{n}": flag}
+            values |= {f"date1_{n}": detail["date1"], f"date2_{n}": detail["date2"]}
+        blockers = min(len(overdue), MOST_BLOCKERS)
+        return int(connection.execute(statements.blocked(blockers), values).scalar_one())
+
+
+def _read_enqueued(connection: Connection, statements: Statements, after: Cursor | None) -> dict[Kind, int]:
+    if after is None:
+        return {}
+    return count_by_kind(row._tuple() for row in connection.execute(statements.enqueued, {"last_id": after.last_id}))
+
+
+def _read_left(connection: Connection, statements: Statements, ids: frozenset[JobId]) -> dict[JobId, JobState]:
+    """Say which of these jobs are still there, and in which state."""
+    numbers = sorted(int(number) for number in ids)
+    left: dict[JobId, JobState] = {}
+    for first in range(0, len(numbers), CHUNK):
+        for row in connection.execute(statements.states, {"ids": numbers[first : first + CHUNK]}):
+            if row.status in STATES:
+                left[JobId(str(row.idinvalidation))] = STATES[row.status]
+    return left
+
+
+def _read_finished(
+    connection: Connection, statements: Statements, after: Cursor | None
+) -> tuple[int | None, tuple[Finished, ...]]:
+    """Read what `archiving_metrics` has had since the cursor; from Matomo 5.7 on, milliseconds."""
+    if statements.metrics is None:
+        return None, ()
+    if after is None or after.last_finished_id is None:
+        return int(connection.execute(statements.last_metric).scalar_one()), ()
+    rows = connection.execute(statements.metrics, {"last_id": after.last_finished_id, "limit": MOST_FINISHED}).all()
+    finished = tuple(
+        Finished(
+            kind=read_kind(row.period), outcome="done", duration=timedelta(milliseconds=max(0, row.total_time or 0))
+        )
+        for row in rows
+    )
+    return int(rows[-1].metadataid) if rows else after.last_finished_id, finished

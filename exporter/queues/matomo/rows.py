@@ -1,0 +1,99 @@
+"""Turn rows of `archive_invalidations` into jobs; everything a row holds may be nonsense."""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Row
+
+from exporter.jobs import Attempt, AttemptKey, Claim, JobId, Kind, QueueName, State, Waiting, read_pid
+
+from .names import KINDS, OTHER_KIND, read_kind, read_subject
+
+STATES = MappingProxyType({0: State.WAITING, 1: State.STARTED})
+REPEATED_HOUR = timedelta(hours=1)
+
+
+def read_age(seconds: float | None) -> timedelta | None:
+    """Return an age that can be true.
+
+    Up to an hour below zero is 0: another machine's clock, or the hour that comes twice; further below is unknown.
+    """
+    if seconds is None:
+        return None
+    age = timedelta(seconds=float(seconds))
+    return max(age, timedelta(0)) if age >= -REPEATED_HOUR else None
+
+
+def read_started_age(now: float, started: float | None, *, is_repeated: bool) -> timedelta | None:
+    """Return how long ago `started` was, both in Unix seconds of the server; in a repeated hour never too long."""
+    if not started:
+        return None
+    return read_age(float(now) - float(started) - (REPEATED_HOUR.total_seconds() if is_repeated else 0))
+
+
+def read_waiting(scan: Iterable[Row[Any]], enqueued: Mapping[Kind, int]) -> tuple[Waiting, ...]:
+    """Make one `Waiting` for each of Matomo's kinds, and one for `other` where such rows are."""
+    jobs = dict.fromkeys(KINDS, 0)
+    ages: dict[Kind, timedelta] = {}
+    for row in scan:
+        if STATES.get(row.status) is not State.WAITING:
+            continue
+        kind, age = read_kind(row.period), read_age(row.oldest_age)
+        jobs[kind] = jobs.get(kind, 0) + row.jobs
+        if age is not None:
+            ages[kind] = max(age, ages.get(kind, age))
+    kinds = (*KINDS, *({OTHER_KIND} & (jobs.keys() | enqueued.keys())))
+    return tuple(
+        Waiting(kind=kind, jobs=jobs.get(kind, 0), enqueued=enqueued.get(kind, 0), oldest_age=ages.get(kind))
+        for kind in kinds
+    )
+
+
+def count_by_kind(rows: Iterable[tuple[object, int]]) -> dict[Kind, int]:
+    """Add up (period, number) by kind."""
+    counts: dict[Kind, int] = {}
+    for period, number in rows:
+        kind = read_kind(period)
+        counts[kind] = counts.get(kind, 0) + number
+    return counts
+
+
+def read_attempt(queue: QueueName, row: Row[Any]) -> Attempt:
+    """Read one started row."""
+    subject = read_subject(row.name, row.report)
+    key = AttemptKey(
+        queue=queue,
+        job_id=JobId(str(row.idinvalidation)),
+        started=row.ts_started,
+        host=row.processing_host,
+        pid_text=row.process_id,
+    )
+    dates = str(row.date1), str(row.date2)
+    return Attempt(
+        key=key,
+        job_id=key.job_id,
+        natural_key=(row.name, str(row.idsite), *dates, str(row.period), subject.report),
+        kind=read_kind(row.period),
+        host=key.host,
+        pid=read_pid(key.pid_text),
+        pid_text=key.pid_text,
+        has_start_time=row.ts_started is not None,
+        age=read_started_age(row.now_seconds, row.started_seconds, is_repeated=bool(row.is_repeated)),
+        enqueued_age=read_age(row.enqueued_age),
+        heartbeat_age=None,
+        detail=MappingProxyType(
+            {
+                "site": row.idsite,
+                "date1": dates[0],
+                "date2": dates[1],
+                "period": row.period,
+                "scope": subject.scope,
+                "segment": subject.segment or None,
+                "plugin": subject.plugin or None,
+                "report": subject.report or None,
+            }
+        ),
+        claim=Claim(key=key),
+    )

@@ -1,0 +1,94 @@
+"""Where Matomo's database is, and what else its configuration says, read again whenever the file has changed."""
+
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from exporter.database import Address, Tls, normalise
+from exporter.errors import ConfigurationError
+from exporter.options import TlsOptions
+from exporter.secrets import read_secret_file, read_url
+
+from .config_ini import MatomoConfig, layers, likely_sockets, read_config
+from .options import PREFIX, MatomoOptions
+
+DEFAULT_PREFIX = "matomo_"
+
+
+class Source:
+    """Finds the database through `config.ini.php`, `url` or `url_file`; raises ConfigurationError."""
+
+    def __init__(self, options: MatomoOptions) -> None:
+        self._options = options
+        self._config: MatomoConfig | None = None
+        self._stamp: tuple[tuple[int, int], ...] = ()
+
+    def find_address(self) -> Address:
+        """Return where the database is now."""
+        tls = _tls(self._options.tls)
+        if self._options.matomo_config:
+            config = self._read_config(self._options.matomo_config)
+            return Address(url=_url(config), tls=tls or _matomo_tls(config))
+        if self._options.url_file:
+            return Address(url=normalise(read_url(read_secret_file(self._options.url_file))), tls=tls)
+        return Address(url=normalise(read_url(self._options.url)), tls=tls)
+
+    def tables_prefix(self) -> str:
+        """Return the prefix of Matomo's tables, which may be empty."""
+        if self._options.tables_prefix is not None:
+            return self._options.tables_prefix
+        path = self._options.matomo_config
+        if path is None:
+            return DEFAULT_PREFIX
+        prefix = self._read_config(path).tables_prefix
+        if not PREFIX.fullmatch(prefix):
+            raise ConfigurationError(
+                f"{path}: tables_prefix {prefix!r} cannot be used; only letters, digits, _, $ and -"
+            )
+        return prefix
+
+    def is_maintenance_mode(self) -> bool | None:
+        """Return what Matomo's configuration says; None without one."""
+        path = self._options.matomo_config
+        return self._read_config(path).maintenance_mode if path else None
+
+    def _read_config(self, path: Path) -> MatomoConfig:
+        """Read Matomo's layers of configuration, if one of them has changed since."""
+        stamp = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in layers(path) if file.exists())
+        if self._config is None or stamp != self._stamp:
+            self._config, self._stamp = read_config(path), stamp
+        return self._config
+
+
+def _url(config: MatomoConfig) -> URL:
+    """PHP takes `localhost` for a socket, Python's drivers for TCP: use the usual sockets as PHP would."""
+    path = config.unix_socket
+    if path is None and config.host == "localhost":
+        path = next((str(socket) for socket in likely_sockets() if socket.exists()), None)
+    return URL.create(
+        "mysql+pymysql",
+        username=config.username,
+        password=config.password,
+        host="localhost" if path else config.host,
+        port=None if path else config.port,
+        database=config.database,
+        query={"unix_socket": path} if path else {},
+    )
+
+
+def _tls(options: TlsOptions | None) -> Tls | None:
+    if options is None:
+        return None
+    return Tls(ca_file=options.ca_file, cert_file=options.cert_file, key_file=options.key_file)
+
+
+def _matomo_tls(config: MatomoConfig) -> Tls | None:
+    if config.tls is None:
+        return None
+    return Tls(
+        ca_file=config.tls.ca_file,
+        ca_path=config.tls.ca_path,
+        cert_file=config.tls.cert_file,
+        key_file=config.tls.key_file,
+        is_verified=config.tls.is_verified,
+    )

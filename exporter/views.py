@@ -1,0 +1,104 @@
+"""What people and programs are shown of a queue: frozen, JSON-ready, the same for every `--json` and the API.
+
+Durations are numbers that end in `_seconds`, instants are RFC 3339 in UTC, and what is not known is null, not missing.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+JSON_VERSION = 1
+
+
+class View(BaseModel):
+    """A frozen view; unknown fields are a mistake of ours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KindView(View):
+    """The jobs of one kind. `oldest_waiting_age_seconds` is null where none waits."""
+
+    kind: str
+    waiting: int
+    started: int
+    oldest_waiting_age_seconds: float | None
+
+
+class LoadView(View):
+    """The load of one host as its rows record it; host `none` where they record none."""
+
+    host: str
+    started: int
+    workers: int
+    max_jobs_per_worker: int
+    stuck: int
+    overdue: int
+    oldest_started_age_seconds: float | None
+
+
+class AttemptView(View):
+    """One started job. `pid` is null where the row records none or no process id; `pid_text` is what it records."""
+
+    queue: str
+    job_id: str
+    kind: str
+    host: str | None
+    pid: int | None
+    pid_text: str | None
+    age_seconds: float | None
+    enqueued_age_seconds: float | None
+    heartbeat_age_seconds: float | None
+    stuck_reason: str | None
+    is_overdue: bool
+    detail: dict[str, str | int | None]
+
+
+class ScopeView(View):
+    """The jobs of one scope (Matomo)."""
+
+    scope: str
+    waiting: int
+    started: int
+
+
+class ReportView(View):
+    """The jobs that build one report of one plugin (Matomo)."""
+
+    plugin: str
+    report: str
+    waiting: int
+    started: int
+
+
+class QueueView(View):
+    """One queue. Where it is not `up`, `error` says why and the rest is of the last good poll, or empty.
+
+    `attempts` are the started jobs, those without a start time first, then the oldest; up to the queue's limit.
+    """
+
+    queue: str
+    system: str
+    up: bool
+    error: str | None
+    schema_version: str | None
+    role: str | None
+    read_at: datetime | None
+    database_clock_offset_seconds: float | None
+    waiting: int
+    started: int
+    stuck: int
+    overdue: int
+    kinds: tuple[KindView, ...]
+    hosts: tuple[LoadView, ...]
+    attempts: tuple[AttemptView, ...]
+    scopes: tuple[ScopeView, ...]
+    reports: tuple[ReportView, ...]
+    signals: dict[str, float]
+
+
+class QueuesView(View):
+    """The answer of `check --json`."""
+
+    version: int = JSON_VERSION
+    queues: tuple[QueueView, ...]

@@ -1,0 +1,66 @@
+"""The command line: a group that imports a command only when it is used."""
+
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+
+from exporter.errors import QueuemedicError
+
+COMMANDS = MappingProxyType(
+    {
+        "serve": "Watch the queues and publish metrics for Prometheus.",
+        "check": "Read every queue once and show what is waiting, started and stuck.",
+        "config": "Check, show or describe the configuration.",
+        "demo": "Show a live queue whose workers really die.",
+    }
+)
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; `commands/NAME.py` has the command `NAME`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; an error of ours is its message on standard error and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except QueuemedicError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(error.exit_code)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Default: $QUEUEMEDIC_CONFIG, then ./queuemedic.yml, then /etc/queuemedic/queuemedic.yml.",
+)
+@click.version_option(version("queuemedic"), prog_name="queuemedic")
+@click.pass_context
+def main(context: click.Context, config_file: Path | None) -> None:
+    """Watch SQL job queues and tell Prometheus what an operator must know.
+
+    In a folder with a Matomo (config/config.ini.php), check and serve need no configuration.
+    """
+    context.obj = config_file

@@ -1,0 +1,40 @@
+"""`queuemedic demo`: a live queue before your eyes."""
+
+import click
+
+
+@click.command()
+@click.option("--listen", default="127.0.0.1:9847", show_default=True, metavar="HOST:PORT", help="Port 0: a free one.")
+def demo(listen: str) -> None:
+    """Show a live queue whose workers really die.
+
+    Starts three worker processes on an SQLite queue in a temporary folder, kills one of them now and then, and
+    publishes what Queuemedic sees. Ctrl-C ends all of it.
+    """
+    import logging  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from exporter.log import configure  # noqa: PLC0415
+    from exporter.web.server import listen as open_listener  # noqa: PLC0415
+
+    from ..app import App  # noqa: PLC0415
+    from ..config import load  # noqa: PLC0415
+    from ..demo import CONFIGURATION, Demo  # noqa: PLC0415
+    from ..serving import serve_app  # noqa: PLC0415
+    from ..systems import OPTIONS  # noqa: PLC0415
+
+    configure(level=logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="queuemedic-demo-") as folder:
+        live = Demo(Path(folder), click.echo)
+        file = Path(folder) / "queuemedic.yml"
+        file.write_text(CONFIGURATION.format(listen=listen, database=live.database))
+        config = load(file, {}, OPTIONS)
+        listener = open_listener(config.web.listen.host, config.web.listen.port)
+        address = "http://{}:{}".format(*listener.getsockname()[:2])
+        click.echo(f"Three workers take jobs from a queue in {folder}; one is killed every 20 s.")
+        click.echo(f"  {address}/metrics   what Prometheus scrapes; look for queuemedic_stuck_jobs")
+        click.echo(f"  queuemedic --config {file} check   the same on the terminal")
+        click.echo("Ctrl-C ends it.")
+        with live.running():
+            serve_app(App(config), listener)

@@ -1,0 +1,143 @@
+"""A live queue on embedded SQLite: real worker processes claim and finish jobs, and now and then one is killed.
+
+What a killed worker leaves behind is what Queuemedic is about: a row that stays started, for ever. After a while
+somebody puts it back by hand, here as there. Everything lives in a temporary folder and ends with the demo; a worker
+whose demo is gone ends by itself.
+"""
+
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+WORKERS = 3
+SECONDS_PER_JOB = (0.2, 1.2)
+KILL_EVERY_SECONDS = 20.0
+PUT_BACK_AFTER_SECONDS = 45
+KINDS = ("mail", "report", "thumbnail")
+
+SCHEMA = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    started_at TEXT,
+    worker_host TEXT,
+    worker_pid INTEGER
+)
+"""
+CLAIM = """
+UPDATE jobs SET started_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), worker_host = ?, worker_pid = ?
+WHERE id = (SELECT id FROM jobs WHERE started_at IS NULL ORDER BY id LIMIT 1) AND started_at IS NULL RETURNING id
+"""
+PUT_BACK = """
+UPDATE jobs SET started_at = NULL, worker_host = NULL, worker_pid = NULL
+WHERE (julianday('now') - julianday(started_at)) * 86400 > ? RETURNING id
+"""
+CONFIGURATION = """
+web: {{listen: {listen}}}
+queues:
+  demo:
+    system: table
+    url: sqlite:///{database}
+    from: jobs
+    columns: {{id: id, kind: kind, enqueued_at: created_at, started_at: started_at, host: worker_host, pid: worker_pid}}
+    waiting_when: started_at IS NULL
+    started_when: started_at IS NOT NULL
+    poll_every: 1s
+    stuck_after: 10s
+    timeout_after: 30s
+"""
+
+
+class Demo:
+    """The queue, its workers, and the hand that kills one of them now and then."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.database = folder / "jobs.db"
+        self._say = say
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._has_ended = threading.Event()
+        self._director = threading.Thread(target=self._direct, name="demo")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let the queue live beside whatever is done meanwhile; nothing of it is left behind."""
+        with closing(connect(self.database)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(SCHEMA)
+            enqueue(connection, 20)
+        try:
+            for _ in range(WORKERS):
+                self._hire()
+            self._director.start()
+            yield
+        finally:
+            self._has_ended.set()
+            if self._director.is_alive():
+                self._director.join()
+            for worker in self._workers:
+                worker.kill()
+                worker.wait()
+
+    def _hire(self) -> None:
+        command = [sys.executable, "-m", __name__, str(self.database)]
+        self._workers.append(subprocess.Popen(command, start_new_session=True))  # noqa: S603
+
+    def _direct(self) -> None:
+        """Enqueue as many jobs as the workers can do, kill one of them at intervals, put back what lies too long."""
+        seconds = 0.0
+        with closing(connect(self.database)) as connection:
+            while not self._has_ended.wait(1.0):
+                seconds += 1.0
+                enqueue(connection, random.randint(1, 6))  # noqa: S311
+                if seconds % KILL_EVERY_SECONDS == 5.0:
+                    self._kill_one(connection)
+                for (job,) in connection.execute(PUT_BACK, (PUT_BACK_AFTER_SECONDS,)).fetchall():
+                    self._say(f"job {job} lay started for {PUT_BACK_AFTER_SECONDS} s; somebody put it back by hand")
+
+    def _kill_one(self, connection: sqlite3.Connection) -> None:
+        """Kill a worker that is at work, and hire another."""
+        pids = {worker.pid: worker for worker in self._workers}
+        for job, pid in connection.execute("SELECT id, worker_pid FROM jobs WHERE started_at IS NOT NULL").fetchall():
+            worker = pids.get(pid)
+            if worker and worker.poll() is None:
+                worker.kill()
+                worker.wait()
+                self._workers.remove(worker)
+                self._say(f"worker {pid} was killed at job {job}, which stays started; stuck after 10 s")
+                self._hire()
+                return
+
+
+def connect(database: Path) -> sqlite3.Connection:
+    """Open the demo's database for writing, one transaction a statement."""
+    return sqlite3.connect(database, timeout=10, isolation_level=None)
+
+
+def enqueue(connection: sqlite3.Connection, number: int) -> None:
+    """Add waiting jobs."""
+    connection.executemany("INSERT INTO jobs (kind) VALUES (?)", [(random.choice(KINDS),) for _ in range(number)])  # noqa: S311
+
+
+def work(database: Path) -> None:
+    """Claim and finish jobs, as a worker does, until the demo is gone."""
+    demo, claim = os.getppid(), (socket.gethostname(), os.getpid())
+    with closing(connect(database)) as connection:
+        while os.getppid() == demo:
+            jobs = connection.execute(CLAIM, claim).fetchall()
+            time.sleep(random.uniform(*SECONDS_PER_JOB))  # noqa: S311
+            connection.executemany("DELETE FROM jobs WHERE id = ?", jobs)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work(Path(sys.argv[1]))

@@ -1,0 +1,21 @@
+"""The one registry of systems: name → options and queue."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from exporter.jobs import QueueName
+from exporter.options import QueueOptions
+from exporter.queues.matomo import MatomoOptions, MatomoQueue
+from exporter.queues.protocol import Queue
+from exporter.queues.table import TableOptions, TableQueue
+
+OPTIONS: Mapping[str, type[QueueOptions]] = MappingProxyType({"matomo": MatomoOptions, "table": TableOptions})
+_QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
+    {"matomo": MatomoQueue, "table": TableQueue}
+)
+
+
+def make_queue(name: QueueName, system: str, options: QueueOptions) -> Queue:
+    """Make the queue of one section of the configuration; raises ConfigurationError."""
+    return _QUEUES[system](name, options)
