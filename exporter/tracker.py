@@ -250,19 +250,20 @@ def _count_finished(history: History, snapshot: Snapshot) -> History:
 
 def _follow_workers(history: History, snapshot: Snapshot) -> History:
     """Date each worker by the earliest attempt it was seen with; between two batches a worker holds nothing."""
-    workers = {
-        key: replace(worker, missed_polls=worker.missed_polls + 1)
-        for key, worker in history.workers.items()
-        if worker.missed_polls == 0
-    }
+    workers: dict[tuple[str, str], Worker] = {}
     for attempt in snapshot.started:
         if attempt.pid_text is None:
             continue
-        host = history.host_of(attempt)
+        key = history.host_of(attempt), attempt.pid_text
         since = snapshot.read_at - (attempt.age or timedelta(0))
-        known = workers.get((host, attempt.pid_text))
-        workers[host, attempt.pid_text] = Worker(host=host, since=min(since, known.since) if known else since)
-    return replace(history, workers=workers)
+        known = workers.get(key) or history.workers.get(key)
+        workers[key] = Worker(host=key[0], since=min(since, known.since) if known else since)
+    missed = {
+        key: replace(worker, missed_polls=1)
+        for key, worker in history.workers.items()
+        if key not in workers and worker.missed_polls == 0
+    }
+    return replace(history, workers={**workers, **missed})
 
 
 def _add(

@@ -81,6 +81,10 @@ class MemoryQueue:
         job = self.jobs[job_id]
         self.jobs[job_id] = replace(job, is_started=True, started_at=self._now(), host=host, pid_text=pid_text)
 
+    def forget_start(self, job_id: int) -> None:
+        """Take away a started job's start time, as rows are seen that Matomo never recovers."""
+        self.jobs[job_id] = replace(self.jobs[job_id], started_at=None)
+
     def beat(self, job_id: int) -> None:
         """Set a started job's heartbeat to now."""
         self.jobs[job_id] = replace(self.jobs[job_id], heartbeat_at=self._now())
@@ -99,7 +103,10 @@ class MemoryQueue:
         if self.fails_with:
             raise self.fails_with
         now = self._now()
-        started = sorted((job for job in self.jobs.values() if job.is_started), key=lambda job: job.started_at or now)
+        started = sorted(
+            (job for job in self.jobs.values() if job.is_started),
+            key=lambda job: (job.started_at is not None, job.started_at),
+        )
         shown, left_out = started[: self._max_started], started[self._max_started :]
         seen = frozenset(JobId(str(job.id)) for job in shown)
         return Snapshot(

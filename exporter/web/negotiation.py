@@ -4,18 +4,23 @@ The client library's `choose_encoder` (0.26) takes the first acceptable entry an
 put in order for it first. What is served as OpenMetrics is version 1.0.0, whichever was asked for.
 """
 
+import re
+
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 
 from exporter.page import Format
 
 OPENMETRICS = "application/openmetrics-text"
+# The library compares versions as numbers and fails on anything else.
+ODD_VERSION = re.compile(r";\s*version\s*=(?!\s*[0-9]+(?:\.[0-9]+)*\s*(?:;|$))", re.IGNORECASE)
 
 
 def choose_format(accept: str) -> tuple[Format, str]:
     """Return the format and its full content type."""
     entries = sorted(_entries(accept), key=lambda entry: -entry[1])
-    content_type = choose_encoder(",".join(entry for entry, quality in entries if quality > 0))[1]
+    acceptable = [entry for entry, quality in entries if quality > 0 and not ODD_VERSION.search(entry)]
+    content_type = choose_encoder(",".join(acceptable))[1]
     if not content_type.startswith(OPENMETRICS):
         return Format.TEXT, content_type or CONTENT_TYPE_PLAIN_0_0_4
     is_known = "version=1.0.0" in content_type

@@ -1,4 +1,4 @@
-"""Count Matomo's jobs by scope and by report, out of one row for each name and report; memory bounded.
+"""Count Matomo's jobs by scope and by report, out of one row for each name and report.
 
 Reports are an open set: the first `max_reports` that are met have a label of their own for as long as the program
 runs, the largest first; all others are counted as `other`, so that the figures still add up.
@@ -13,7 +13,6 @@ from .names import SCOPES, read_subject
 from .rows import STATES
 
 OTHER = "other"
-MOST_REPORTS = 100_000
 
 
 class BreakdownReader:
@@ -24,7 +23,7 @@ class BreakdownReader:
         self._labelled: dict[tuple[str, str], None] = {}
 
     def read(self, rows: Iterable[tuple[int, str, str | None, int]], *, blocked_jobs: int) -> Breakdown:
-        """Add up rows of (status, name, report, number); rows may be streamed."""
+        """Add up rows of (status, name, report, number)."""
         scopes: Counter[tuple[State, str]] = Counter()
         reports: Counter[tuple[State, tuple[str, str]]] = Counter()
         sizes: Counter[tuple[str, str]] = Counter()
@@ -34,8 +33,6 @@ class BreakdownReader:
             key = (subject.plugin, subject.report)
             if not any(key):
                 continue
-            if key not in sizes and len(sizes) >= MOST_REPORTS:
-                key = (OTHER, OTHER)
             reports[state, key] += number
             sizes[key] += number
         self._label(sizes)

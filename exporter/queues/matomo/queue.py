@@ -26,6 +26,7 @@ from .statements import Statements
 SHAPE_KEPT_SECONDS = 300.0
 MOST_BLOCKERS = 50
 MOST_FINISHED = 5000
+MOST_GROUPS = 100_000
 CHUNK = 5000
 LONGEST_ID = 21
 WRITE_RIGHTS = re.compile(r"^GRANT (?:.*\b)?(ALL PRIVILEGES|INSERT|UPDATE|DELETE|DROP|ALTER|CREATE|SUPER)\b.* ON ")
@@ -176,8 +177,10 @@ class MatomoQueue:
                 connection = transaction.connection
                 statements = self._prepare(connection)
                 blocked = self._read_blocked(connection, statements, started)
-                rows = connection.execution_options(stream_results=True).execute(statements.breakdown)
-                self._last_breakdown = self._breakdown.read((row._tuple() for row in rows), blocked_jobs=blocked)
+                rows = connection.execute(statements.breakdown, {"limit": MOST_GROUPS + 1}).all()
+                if len(rows) > MOST_GROUPS:
+                    raise ReadError(f"more than {MOST_GROUPS} different names and reports; they are not broken down")
+                self._last_breakdown = self._breakdown.read(rows, blocked_jobs=blocked)
                 self._breakdown_every = self._options.breakdown_every.total_seconds()
         except ReadError as error:
             self._last_breakdown = None
@@ -203,7 +206,7 @@ class MatomoQueue:
 def _read_enqueued(connection: Connection, statements: Statements, after: Cursor | None) -> dict[Kind, int]:
     if after is None:
         return {}
-    return count_by_kind(row._tuple() for row in connection.execute(statements.enqueued, {"last_id": after.last_id}))
+    return count_by_kind(connection.execute(statements.enqueued, {"last_id": after.last_id}))
 
 
 def _read_left(connection: Connection, statements: Statements, ids: frozenset[JobId]) -> dict[JobId, JobState]:

@@ -59,7 +59,7 @@ class Statements:
         ).bindparams(bindparam("ids", expanding=True))
         self.breakdown = text(
             f"SELECT status, name, report, COUNT(*) FROM {invalidations}"
-            " WHERE status IN (0, 1) GROUP BY status, name, report"
+            " WHERE status IN (0, 1) GROUP BY status, name, report LIMIT :limit"
         )
         self.last_metric = text(f"SELECT COALESCE(MAX(metadataid), 0) FROM {metrics}")
         self.metrics = (

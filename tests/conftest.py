@@ -1,0 +1,116 @@
+"""Fixtures: servers shared by all tests of a run, servers of a test's own, and the check that nothing is left.
+
+A missing program skips the tests that need it; where CI is in the environment it fails them.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import matomo, proxy, run
+from tests.lab.mariadb import MariaDb
+from tests.lab.postgres import Postgres
+from tests.lab.programs import NotInstalledError
+
+RUN = pytest.StashKey[Path]()
+ZONES = ("UTC", "Europe/Berlin", "America/New_York")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the run in the process that was started by hand; the workers of xdist are told by their environment."""
+    if not hasattr(config, "workerinput"):
+        config.stash[RUN] = run.begin()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Fail the run if a process it has started is still there after all fixtures and workers are gone."""
+    result = yield
+    path = session.config.stash.get(RUN, None)
+    left = run.kill_left(path) if path is not None else []
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.get_terminal_writer().line("\nleft running, now killed:\n" + "\n".join(left), red=True)
+    return result
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run."""
+    path = config.stash.get(RUN, None)
+    if path is not None:
+        run.end(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_threads_left() -> Iterator[None]:
+    """Fail the last test of a worker if a thread of the lab outlives it."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name == proxy.THREADS]
+    assert left == []
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Skip if a program is missing, or fail where CI has to install it."""
+    try:
+        yield
+    except NotInstalledError as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+def _start_mariadb() -> MariaDb:
+    with ExitStack() as undo:
+        server = undo.enter_context(MariaDb())
+        server.load_time_zones(*ZONES)
+        undo.pop_all()
+        return server
+
+
+def _start_postgres() -> Postgres:
+    server = Postgres()
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDb]:
+    """The run's MariaDB, in UTC, knowing three zones by name: for tests that leave the server itself alone."""
+    with installed(), run.shared("mariadb", start=_start_mariadb, attach=MariaDb.attach) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The run's PostgreSQL, in UTC: for tests that leave the server itself alone."""
+    with installed(), run.shared("postgres", start=_start_postgres, attach=Postgres.attach) as server:
+        yield server
+
+
+@pytest.fixture
+def matomo_database(mariadb: MariaDb) -> Iterator[str]:
+    """A new database on the run's MariaDB with the tables of Matomo 5.3, empty but for three sites."""
+    with mariadb.database() as database:
+        matomo.create_tables(mariadb, database)
+        yield database
+
+
+@pytest.fixture
+def private_mariadb() -> Iterator[Callable[..., MariaDb]]:
+    """A maker of servers that belong to the test alone, to be stopped, killed, frozen or set up otherwise.
+
+    It takes what `MariaDb` takes and returns a server that answers, within 0.3 s.
+    """
+    with ExitStack() as servers:
+
+        def make(**options: Any) -> MariaDb:
+            with installed():
+                return servers.enter_context(MariaDb(**options))
+
+        yield make

@@ -1,0 +1,172 @@
+"""One way to drive every kind of queue: enqueue, start, finish, release, and set a job's times back."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from exporter.jobs import Kind, QueueName
+from exporter.options import read_duration
+from exporter.queues.matomo import MatomoOptions, MatomoQueue
+from exporter.queues.memory import MemoryQueue
+from exporter.queues.protocol import Queue
+from exporter.queues.table import TableOptions, TableQueue
+from tests.lab.mariadb import MariaDb
+
+Text: TypeAlias = str | None
+
+NAME = QueueName("q")
+MAX_STARTED = 5
+SELECT = (
+    "SELECT (idinvalidation, name, idsite, date1, date2, period, ts_invalidated, ts_started, status, report,"
+    " processing_host, process_id) ON matomo_archive_invalidations"
+)
+
+
+class Bench(Protocol):
+    """A queue and the hands that work on it; `queue` only ever reads."""
+
+    queue: Queue
+    kind: Kind
+
+    def enqueue(self, number: int = 1, *, ago: str = "1m") -> list[str]: ...
+    def start(
+        self, job_id: str, *, host: str | None = "web1", pid: str | None = "100", ago: str | None = "30s"
+    ) -> None: ...
+    def finish(self, job_id: str) -> None: ...
+    def release(self, job_id: str) -> None: ...
+
+
+class MemoryBench:
+    """The shipped fake, with a clock that stands still."""
+
+    kind = Kind("job")
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+        self.queue = MemoryQueue(NAME, now=lambda: self.now, max_started=MAX_STARTED)
+
+    def enqueue(self, number: int = 1, *, ago: str = "1m") -> list[str]:
+        self.now -= read_duration(ago)
+        ids = [str(self.queue.enqueue()) for _ in range(number)]
+        self.now += read_duration(ago)
+        return ids
+
+    def start(
+        self, job_id: str, *, host: str | None = "web1", pid: str | None = "100", ago: str | None = "30s"
+    ) -> None:
+        span = read_duration(ago or "1s")
+        self.now -= span
+        self.queue.start(int(job_id), host=host, pid=pid)
+        self.now += span
+        if ago is None:
+            self.queue.forget_start(int(job_id))
+
+    def finish(self, job_id: str) -> None:
+        self.queue.finish(int(job_id))
+
+    def release(self, job_id: str) -> None:
+        self.queue.release(int(job_id))
+
+
+class MatomoBench:
+    """Matomo's table on MariaDB, read by an account that has SELECT on the columns and nothing else."""
+
+    kind = Kind("day")
+
+    def __init__(self, server: MariaDb, database: str) -> None:
+        self.server, self.database = server, database
+        url = server.account(database, [SELECT])
+        self.queue = MatomoQueue(NAME, MatomoOptions(url=url, max_started=MAX_STARTED))
+
+    def _sql(self, statement: str, *params: object) -> list[tuple[object, ...]]:
+        return self.server.sql(statement, *params, database=self.database)
+
+    def enqueue(self, number: int = 1, *, ago: str = "1m") -> list[str]:
+        ids = []
+        for _ in range(number):
+            rows = self._sql(
+                "INSERT INTO matomo_archive_invalidations (name, idsite, date1, date2, period, ts_invalidated)"
+                " VALUES ('done', 1, '2026-01-01', '2026-01-01', 1, UTC_TIMESTAMP() - INTERVAL %s SECOND)"
+                " RETURNING idinvalidation",
+                read_duration(ago).total_seconds(),
+            )
+            ids.append(str(rows[0][0]))
+        return ids
+
+    def start(
+        self, job_id: str, *, host: str | None = "web1", pid: str | None = "100", ago: str | None = "30s"
+    ) -> None:
+        seconds = read_duration(ago).total_seconds() if ago else None
+        self._sql(
+            "UPDATE matomo_archive_invalidations SET status = 1, ts_started = NOW() - INTERVAL %s SECOND,"
+            " processing_host = %s, process_id = %s WHERE idinvalidation = %s AND status = 0",
+            seconds,
+            host,
+            pid,
+            job_id,
+        )
+
+    def finish(self, job_id: str) -> None:
+        self._sql("DELETE FROM matomo_archive_invalidations WHERE idinvalidation = %s", job_id)
+
+    def release(self, job_id: str) -> None:
+        self._sql(
+            "UPDATE matomo_archive_invalidations SET status = 0, ts_started = NULL, processing_host = NULL,"
+            " process_id = NULL WHERE idinvalidation = %s",
+            job_id,
+        )
+
+
+class SqliteBench:
+    """A described table on SQLite."""
+
+    kind = Kind("mail")
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "jobs.db"
+        self._sql(
+            "CREATE TABLE jobs (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, made TEXT, begun TEXT, busy INTEGER"
+            " NOT NULL DEFAULT 0, host TEXT, pid TEXT)"
+        )
+        options = TableOptions.model_validate(
+            {
+                "url": f"sqlite:///{self.file}",
+                "from": "jobs",
+                "columns": {
+                    "id": "id",
+                    "kind": "kind",
+                    "enqueued_at": "made",
+                    "started_at": "begun",
+                    "host": "host",
+                    "pid": "pid",
+                },
+                "waiting_when": "busy = 0",
+                "started_when": "busy = 1",
+                "max_started": MAX_STARTED,
+            }
+        )
+        self.queue = TableQueue(NAME, options)
+
+    def _sql(self, statement: str, *params: object) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+            return connection.execute(statement, params).fetchall()
+
+    def enqueue(self, number: int = 1, *, ago: str = "1m") -> list[str]:
+        insert = "INSERT INTO jobs (kind, made) VALUES ('mail', datetime('now', ?)) RETURNING id"
+        seconds = f"-{read_duration(ago).total_seconds()} seconds"
+        return [str(self._sql(insert, seconds)[0][0]) for _ in range(number)]
+
+    def start(
+        self, job_id: str, *, host: str | None = "web1", pid: str | None = "100", ago: str | None = "30s"
+    ) -> None:
+        seconds = f"-{read_duration(ago).total_seconds()} seconds" if ago else None
+        update = "UPDATE jobs SET busy = 1, begun = datetime('now', ?), host = ?, pid = ? WHERE id = ?"
+        self._sql(update, seconds, host, pid, job_id)
+
+    def finish(self, job_id: str) -> None:
+        self._sql("DELETE FROM jobs WHERE id = ?", job_id)
+
+    def release(self, job_id: str) -> None:
+        self._sql("UPDATE jobs SET busy = 0, begun = NULL, host = NULL, pid = NULL WHERE id = ?", job_id)
