@@ -25,17 +25,19 @@ SELECT = (
 
 
 class Bench(Protocol):
-    """A queue and the hands that work on it; `queue` only ever reads."""
+    """A queue and the hands that work on it; `postpone` sets a start a day into the future."""
 
-    queue: Queue
     kind: Kind
 
+    @property
+    def queue(self) -> Queue: ...
     def enqueue(self, number: int = 1, *, ago: str = "1m") -> list[str]: ...
     def start(
         self, job_id: str, *, host: str | None = "web1", pid: str | None = "100", ago: str | None = "30s"
     ) -> None: ...
     def finish(self, job_id: str) -> None: ...
     def release(self, job_id: str) -> None: ...
+    def postpone(self, job_id: str) -> None: ...
 
 
 class MemoryBench:
@@ -68,6 +70,9 @@ class MemoryBench:
 
     def release(self, job_id: str) -> None:
         self.queue.release(int(job_id))
+
+    def postpone(self, job_id: str) -> None:  # noqa: ARG002  its clock goes back instead
+        self.now -= read_duration("1d")
 
 
 class MatomoBench:
@@ -115,6 +120,12 @@ class MatomoBench:
         self._sql(
             "UPDATE matomo_archive_invalidations SET status = 0, ts_started = NULL, processing_host = NULL,"
             " process_id = NULL WHERE idinvalidation = %s",
+            job_id,
+        )
+
+    def postpone(self, job_id: str) -> None:
+        self._sql(
+            "UPDATE matomo_archive_invalidations SET ts_started = NOW() + INTERVAL 1 DAY WHERE idinvalidation = %s",
             job_id,
         )
 
@@ -170,3 +181,6 @@ class SqliteBench:
 
     def release(self, job_id: str) -> None:
         self._sql("UPDATE jobs SET busy = 0, begun = NULL, host = NULL, pid = NULL WHERE id = ?", job_id)
+
+    def postpone(self, job_id: str) -> None:
+        self._sql("UPDATE jobs SET begun = datetime('now', '+1 day') WHERE id = ?", job_id)

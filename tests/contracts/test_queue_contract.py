@@ -158,12 +158,7 @@ def test_a_start_in_the_future_has_no_age(bench: Bench) -> None:
     """An age that cannot be true is unknown, never negative."""
     (job_id,) = bench.enqueue()
     bench.start(job_id, ago="2h")
-    if isinstance(bench, MemoryBench):
-        bench.now -= timedelta(days=1)
-    elif isinstance(bench, MatomoBench):
-        bench._sql("UPDATE matomo_archive_invalidations SET ts_started = NOW() + INTERVAL 1 DAY")
-    elif isinstance(bench, SqliteBench):
-        bench._sql("UPDATE jobs SET begun = datetime('now', '+1 day')")
+    bench.postpone(job_id)
     (attempt,) = read(bench).started
     assert (attempt.age, attempt.has_start_time) == (None, True)
 

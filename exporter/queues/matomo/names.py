@@ -33,9 +33,9 @@ def read_kind(period: object) -> Kind:
     return PERIODS.get(period, OTHER_KIND) if isinstance(period, int) else OTHER_KIND
 
 
-def read_subject(name: str, report: str | None) -> Subject:
+def read_subject(name: str | None, report: str | None) -> Subject:
     """Take a row's `name` and `report` apart; the narrowest of report, plugin, segment is its scope."""
-    flag, _, plugin = name.partition(".")
+    flag, _, plugin = (name or "").partition(".")
     segment = flag.removeprefix("done") if len(flag) > 32 else ""
     report = (report or "").rstrip(" ")
     scopes = {"report": report, "plugin": plugin, "segment": segment}

@@ -19,7 +19,7 @@ from .breakdown import BreakdownReader
 from .names import KINDS, read_kind
 from .options import MatomoOptions
 from .rows import STATES, count_by_kind, read_attempt, read_waiting
-from .shape import Tables, detect
+from .shape import Shape, Tables, detect
 from .source import Source
 from .statements import Statements
 
@@ -101,22 +101,22 @@ class MatomoQueue:
         # MySQL cuts GROUP_CONCAT at 1024 bytes unless told otherwise.
         connection.exec_driver_sql(f"SET SESSION group_concat_max_len = {2 * LONGEST_ID * self._options.max_started}")
         shape = detect(connection, Tables(prefix=self._source.tables_prefix()))
-        self._warn_if_writable(connection)
+        if not self._has_warned:
+            self._has_warned = True
+            self._warn(connection, shape)
         self._prepared, self._schema, self._statements = connection, shape.schema, Statements(shape)
         self._shape_due = clock.monotonic_seconds() + SHAPE_KEPT_SECONDS
         return self._statements
 
-    def _warn_if_writable(self, connection: Connection) -> None:
-        if self._has_warned:
-            return
+    def _warn(self, connection: Connection, shape: Shape) -> None:
+        """Say once what an administrator should know about the account."""
         grants = [str(row[0]) for row in connection.exec_driver_sql("SHOW GRANTS")]
         if any(WRITE_RIGHTS.match(grant) for grant in grants):
-            self._has_warned = True
-            log.warning(
-                "account.found_writable",
-                queue=self.name,
-                advice="this account can write; the exporter never does, but give it one that has SELECT only (README)",
-            )
+            advice = "the exporter never writes; give it an account that has SELECT only (README)"
+            log.warning("account.found_writable", queue=self.name, advice=advice)
+        if not shape.has_worker:
+            advice = "Matomo has processing_host and process_id since 5.3; from then on, grant SELECT on them"
+            log.warning("workers.not_recorded", queue=self.name, advice=advice)
 
     def _snapshot(self, transaction: Transaction, statements: Statements, after: Cursor | None) -> Snapshot:
         connection = transaction.connection

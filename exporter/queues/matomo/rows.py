@@ -74,7 +74,7 @@ def read_attempt(queue: QueueName, row: Row[Any]) -> Attempt:
     return Attempt(
         key=key,
         job_id=key.job_id,
-        natural_key=(row.name, str(row.idsite), *dates, str(row.period), subject.report),
+        natural_key=(row.name or "", str(row.idsite), *dates, str(row.period), subject.report),
         kind=read_kind(row.period),
         host=key.host,
         pid=read_pid(key.pid_text),

@@ -22,7 +22,7 @@ REQUIRED = (
     "report",
 )
 WORKER = ("processing_host", "process_id")
-UNKNOWN_COLUMN = 1054
+UNKNOWN_COLUMN, COLUMN_DENIED = 1054, 1143
 METRICS = ("metadataid", "period", "total_time")
 
 _COLUMNS = text(
@@ -91,11 +91,11 @@ def detect(connection: Connection, tables: Tables) -> Shape:
 
 
 def _exists(connection: Connection, table: str, columns: tuple[str, ...]) -> bool:
-    """Tell columns that are not there from columns that this account may not read; the latter is the server's error."""
+    """Ask for columns directly; to an account with rights on columns only, MariaDB denies what is not there, too."""
     try:
         _select_nothing(connection, table, columns)
     except DBAPIError as error:
-        if error.orig is not None and error.orig.args[:1] == (UNKNOWN_COLUMN,):
+        if error.orig is not None and error.orig.args[0] in (UNKNOWN_COLUMN, COLUMN_DENIED):
             return False
         raise
     return True
