@@ -34,10 +34,10 @@ log = structlog.get_logger()
 
 
 class Polled(Enum):
-    """What a call of `poll` did: it polled, it was too soon, or the server was busy with other polls of ours."""
+    """What a call of `poll` did: it polled, it was not the time, or other polls of ours kept the server busy."""
 
     DONE = auto()
-    TOO_SOON = auto()
+    NOT_NOW = auto()
     SERVER_BUSY = auto()
 
 
@@ -89,16 +89,18 @@ class Poller:
         return clock.monotonic_seconds() < self._fresh_until
 
     def poll(self) -> Polled:
-        """Poll the queue once, unless it is too soon or its server has enough to do."""
-        if clock.monotonic_seconds() < self._earliest:
-            return Polled.TOO_SOON
-        if not self._server_slots.acquire(timeout=SLOT_WAIT_SECONDS):
-            return Polled.SERVER_BUSY
+        """Poll the queue once, unless it is too soon, the poller is closed, or the server has enough to do."""
+        if clock.monotonic_seconds() < self._earliest or not self._polling.acquire(blocking=False):
+            return Polled.NOT_NOW
         try:
-            with self._polling:
+            if not self._server_slots.acquire(timeout=SLOT_WAIT_SECONDS):
+                return Polled.SERVER_BUSY
+            try:
                 self._poll()
+            finally:
+                self._server_slots.release()
         finally:
-            self._server_slots.release()
+            self._polling.release()
         return Polled.DONE
 
     def close(self, *, within_seconds: float) -> bool:

@@ -89,7 +89,7 @@ class Demo:
                 worker.wait()
 
     def _hire(self) -> None:
-        command = [sys.executable, "-m", __name__, str(self.database)]
+        command = [sys.executable, "-m", __name__, str(self.database), str(os.getpid())]
         self._workers.append(subprocess.Popen(command, start_new_session=True))  # noqa: S603
 
     def _direct(self) -> None:
@@ -128,9 +128,9 @@ def enqueue(connection: sqlite3.Connection, number: int) -> None:
     connection.executemany("INSERT INTO jobs (kind) VALUES (?)", [(random.choice(KINDS),) for _ in range(number)])  # noqa: S311
 
 
-def work(database: Path) -> None:
-    """Claim and finish jobs, as a worker does, until the demo is gone."""
-    demo, claim = os.getppid(), (socket.gethostname(), os.getpid())
+def work(database: Path, demo: int) -> None:
+    """Claim and finish jobs, as a worker does, until the demo, our parent, is gone."""
+    claim = socket.gethostname(), os.getpid()
     with closing(connect(database)) as connection:
         while os.getppid() == demo:
             jobs = connection.execute(CLAIM, claim).fetchall()
@@ -140,4 +140,4 @@ def work(database: Path) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    work(Path(sys.argv[1]))
+    work(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,178 @@
+"""`check` and `config` as they are installed: what a person sees, and the exit code that a script goes by."""
+
+import os
+import re
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from tests.contracts.benches import SELECT
+from tests.lab import matomo, queuemedic
+from tests.lab.mariadb import MariaDb
+from tests.lab.queuemedic import QUEUEMEDIC
+
+HOURS = timedelta(hours=3)
+
+
+def insert_stuck(mariadb: MariaDb, database: str, **values: object) -> None:
+    """Insert one waiting job and one that is started since three hours."""
+    stuck = {"status": 1, "ts_started": HOURS, "processing_host": "web1", "process_id": "4380", **values}
+    matomo.insert_rows(mariadb, database, {}, stuck)
+
+
+def configure(mariadb: MariaDb, database: str, folder: Path) -> Path:
+    """Write a configuration for the database, with an account that may only read."""
+    url = mariadb.account(database, [SELECT])
+    return queuemedic.write_config(folder, {"analytics": {"system": "matomo", "url": url}})
+
+
+def test_nothing_stuck_is_exit_code_0(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
+    """The first line says how it is."""
+    matomo.insert_rows(mariadb, matomo_database, {}, {"status": 1, "ts_started": timedelta(minutes=1)})
+    ended = queuemedic.run("--config", configure(mariadb, matomo_database, tmp_path), "check")
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[0] == "✓ analytics (matomo): nothing stuck; 1 started, 1 waiting"
+    assert ended.err == ""
+
+
+def test_a_stuck_job_is_exit_code_1_and_is_shown(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
+    """With host, pid, age, and what it is about."""
+    insert_stuck(mariadb, matomo_database, name="done.Actions", report="Actions_hits")
+    ended = queuemedic.run("--config", configure(mariadb, matomo_database, tmp_path), "check")
+    assert ended.code == 1, ended.err
+    assert ended.out.splitlines()[0] == "✗ analytics (matomo): 1 of 1 started job stuck, 1 waiting"
+    words = " ".join(ended.out.split())
+    for word in ("web1", "4380", "3h", "site 1", "Actions_hits", "over age"):
+        assert word in words
+
+
+def test_a_database_that_does_not_answer_is_exit_code_3(tmp_path: Path) -> None:
+    """The other queues are shown all the same, and it goes before a stuck job."""
+    config = queuemedic.write_config(
+        tmp_path, {"gone": {"system": "matomo", "url": "mysql://u:hush@127.0.0.1:9/matomo", "poll_timeout": "1s"}}
+    )
+    ended = queuemedic.run("--config", config, "check")
+    assert ended.code == 3
+    assert "gone (matomo): the database did not answer" in ended.out
+    assert "hush" not in ended.out + ended.err
+    (view,) = queuemedic.run("--config", config, "check", "--json").json["queues"]
+    assert (view["up"], view["read_at"], view["attempts"]) == (False, None, [])
+    assert view["error"]
+
+
+def test_a_fault_in_the_configuration_is_exit_code_2(tmp_path: Path) -> None:
+    """Every fault with file, line and path, on standard error."""
+    config = queuemedic.write_config(
+        tmp_path, {"q": {"system": "matomo", "url": "mysql://h/d", "stuck_after": "5 min"}}
+    )
+    for command in (["check"], ["serve"], ["config", "check"], ["config", "show"]):
+        ended = queuemedic.run("--config", config, *command)
+        assert (ended.code, ended.out) == (2, "")
+        assert re.search(r"queuemedic\.yml:\d+: queues\.q\.stuck_after: '5 min' is not a duration", ended.err)
+
+
+def test_a_queue_that_is_not_there_is_exit_code_2(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
+    """And it says which there are."""
+    config = configure(mariadb, matomo_database, tmp_path)
+    ended = queuemedic.run("--config", config, "check", "--queue", "analytcs")
+    assert (ended.code, ended.out) == (2, "")
+    assert "analytics" in ended.err
+    assert queuemedic.run("--config", config, "check", "--queue", "analytics").code == 0
+
+
+def test_hostile_rows_do_not_steer_the_terminal(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
+    """Control characters are shown as codes, markup as it is."""
+    insert_stuck(mariadb, matomo_database, processing_host="\x1b]0;owned\x07[bold]x\n\u202e", process_id="\x1b[2J")
+    ended = queuemedic.run("--config", configure(mariadb, matomo_database, tmp_path), "check")
+    assert ended.code == 1
+    assert not any(char in ended.out for char in ("\x1b", "\x07", "\u202e"))
+    assert "\\x1b" in ended.out
+
+
+def matomo_folder(mariadb: MariaDb, database: str, folder: Path) -> Path:
+    """Make a folder as Matomo's, with a configuration as its installer writes it."""
+    url = make_url(mariadb.account(database, [SELECT, "UPDATE ON matomo_archive_invalidations"]))
+    config = folder / "config"
+    config.mkdir()
+    (config / "config.ini.php").write_text(
+        f"""; <?php exit; ?> DO NOT REMOVE THIS LINE
+; file automatically generated or modified by Matomo
+[database]
+host = "127.0.0.1"
+port = {mariadb.port}
+username = "{url.username}"
+password = "{url.password}"
+dbname = "{database}"
+tables_prefix = "matomo_"
+charset = "utf8mb4"
+
+[General]
+maintenance_mode = 1
+trusted_hosts[] = "analytics.example"
+"""
+    )
+    return folder
+
+
+def test_a_matomo_folder_needs_no_configuration(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
+    """`check`, `config show` and `serve` take what Matomo's own configuration says."""
+    insert_stuck(mariadb, matomo_database)
+    folder = matomo_folder(mariadb, matomo_database, tmp_path)
+    (view,) = queuemedic.run("check", "--json", folder=folder).json["queues"]
+    assert (view["queue"], view["waiting"], view["stuck"]) == ("matomo", 1, 1)
+    assert view["signals"]["matomo_maintenance_mode"] == 1
+    shown = queuemedic.run("config", "show", folder=folder)
+    assert (shown.code, "config.ini.php" in shown.out) == (0, True)
+    with queuemedic.serving(None, folder, port=9847) as server:
+        page = server.scrape_until("up", 1, queue="matomo")
+        assert page.value("stuck_jobs", queue="matomo", host="web1", reason="over_age") == 1
+        assert page.value("matomo_maintenance_mode", queue="matomo") == 1
+        assert "account.found_writable" in server.log
+
+
+def test_where_there_is_nothing_to_watch_it_says_what_to_do(tmp_path: Path) -> None:
+    """No configuration, no Matomo."""
+    for command in ("check", "serve"):
+        ended = queuemedic.run(command, folder=tmp_path)
+        assert ended.code == 2
+        assert "queuemedic.yml" in ended.err
+        assert "config.ini.php" in ended.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away, and lay down the right to read it")
+def test_an_unreadable_matomo_configuration_says_what_helps(tmp_path: Path) -> None:
+    """A service account usually may not read it."""
+    file = tmp_path / "config" / "config.ini.php"
+    file.parent.mkdir()
+    file.write_text("[database]\n")
+    file.chmod(0o600)
+    os.chown(file, 65534, 65534)
+    without_rights = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    done = subprocess.run(
+        [*without_rights, QUEUEMEDIC, "check"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert str(file) in done.stderr
+    assert "url_file" in done.stderr
+
+
+def test_a_port_in_use_is_said_before_anything_begins(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
+    """Exit code 2, and no poll."""
+    config = configure(mariadb, matomo_database, tmp_path)
+    with queuemedic.serving(config, tmp_path) as server:
+        server.scrape_until("up", 1, queue="analytics")
+        ended = queuemedic.run("--config", config, "serve")
+    assert ended.code == 2
+    assert "another program listens there" in ended.err
+
+
+def test_help_is_quick_and_lists_every_command() -> None:
+    """Nothing heavy is imported for it."""
+    ended = queuemedic.run("--help")
+    assert ended.code == 0
+    for command in ("serve", "check", "config", "demo"):
+        assert command in ended.out
+        assert queuemedic.run(command, "--help").code == 0
