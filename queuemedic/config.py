@@ -4,6 +4,7 @@ A fault is a line `file:line: path: what was found; what would be right`. Paths 
 `${NAME}` is filled in from the environment, and which systems there are is an argument. Raises ConfigurationError only.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -25,6 +26,7 @@ __all__ = ["Config", "ListenAddress", "QueueSection", "WebOptions", "find_file",
 FILE_NAME: Final = "queuemedic.yml"
 SYSTEM_FILE: Final = Path("/etc/queuemedic") / FILE_NAME
 VARIABLE: Final = "QUEUEMEDIC_CONFIG"
+FOREIGN_BREAK: Final = re.compile(r"[\r\x85\u2028\u2029]")
 
 Written: TypeAlias = "str | int | float | bool | list[Written] | dict[str, Written] | None"
 
@@ -61,7 +63,19 @@ def write(config: Config) -> str:
         },
         "hosts": {name: _written(host) for name, host in config.hosts.items()},
     }
-    return yaml.safe_dump(_escaped(sections), sort_keys=False, allow_unicode=True, width=1 << 20)
+    return yaml.dump(_escaped(sections), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every text so that it is read back whole: PyYAML 6.0.3 leaves foreign line breaks bare, and folds them."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if FOREIGN_BREAK.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _written(options: BaseModel) -> dict[str, Written]:

@@ -16,11 +16,10 @@ MATOMO_CONFIG = Path("config") / "config.ini.php"
 
 def load_config(file: Path | None) -> Config:
     """Return the configuration; raises ConfigurationError with every fault, or if there is nothing to watch."""
-    folder = Path.cwd()
-    found = find_file(file, os.environ, folder)
+    found = find_file(file, os.environ, Path())
     if found is not None:
         return load(found, os.environ, OPTIONS)
-    matomo = folder / MATOMO_CONFIG
+    matomo = Path.cwd() / MATOMO_CONFIG
     if matomo.exists():
         section = QueueSection(system="matomo", options=MatomoOptions(matomo_config=matomo))
         return Config(queues=MappingProxyType({QueueName("matomo"): section}))

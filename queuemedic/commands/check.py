@@ -35,11 +35,11 @@ def check(file: Path | None, name: str | None, as_json: bool) -> None:
     """
     views = _read(file, name)
     if as_json:
-        from exporter.views import QueuesView  # noqa: PLC0415
+        from exporter.views import QueuesView
 
         click.echo(QueuesView(queues=tuple(views)).model_dump_json(indent=2))
     else:
-        from rich.console import Console  # noqa: PLC0415
+        from rich.console import Console
 
         console = Console(highlight=False, markup=False, emoji=False)
         for view in views:
@@ -51,16 +51,16 @@ def check(file: Path | None, name: str | None, as_json: bool) -> None:
 
 
 def _read(file: Path | None, name: str | None) -> list[QueueView]:
-    import logging  # noqa: PLC0415
-    from dataclasses import replace  # noqa: PLC0415
+    import logging
+    from dataclasses import replace
 
-    from exporter.errors import ConfigurationError  # noqa: PLC0415
-    from exporter.jobs import QueueName  # noqa: PLC0415
-    from exporter.log import configure  # noqa: PLC0415
-    from exporter.showing import show_queue  # noqa: PLC0415
+    from exporter.errors import ConfigurationError
+    from exporter.jobs import QueueName
+    from exporter.log import configure
+    from exporter.showing import show_queue
 
-    from ..app import App  # noqa: PLC0415
-    from ..startup import load_config  # noqa: PLC0415
+    from ..app import App
+    from ..startup import load_config
 
     configure(level=logging.ERROR)
     config = load_config(file)
@@ -159,8 +159,8 @@ def _about(attempt: AttemptView) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> Table:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=True, show_edge=False, header_style="dim")
     for index, name in enumerate(columns):

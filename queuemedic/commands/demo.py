@@ -11,18 +11,18 @@ def demo(listen: str) -> None:
     Starts three worker processes on an SQLite queue in a temporary folder, kills one of them now and then, and
     publishes what Queuemedic sees. Ctrl-C ends all of it.
     """
-    import logging  # noqa: PLC0415
-    import tempfile  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import logging
+    import tempfile
+    from pathlib import Path
 
-    from exporter.log import configure  # noqa: PLC0415
-    from exporter.web.server import listen as open_listener  # noqa: PLC0415
+    from exporter.log import configure
+    from exporter.web.server import listen as open_listener
 
-    from ..app import App  # noqa: PLC0415
-    from ..config import load  # noqa: PLC0415
-    from ..demo import CONFIGURATION, Demo  # noqa: PLC0415
-    from ..serving import serve_app  # noqa: PLC0415
-    from ..systems import OPTIONS  # noqa: PLC0415
+    from ..app import App
+    from ..config import load
+    from ..demo import CONFIGURATION, Demo
+    from ..serving import serve_app
+    from ..systems import OPTIONS
 
     configure(level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="queuemedic-demo-") as folder:

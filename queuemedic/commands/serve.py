@@ -13,14 +13,14 @@ def serve(file: Path | None, log_format: str) -> None:
 
     Example: queuemedic --config queuemedic.yml serve
     """
-    import structlog  # noqa: PLC0415
+    import structlog
 
-    from exporter.log import configure  # noqa: PLC0415
-    from exporter.web.server import listen  # noqa: PLC0415
+    from exporter.log import configure
+    from exporter.web.server import listen
 
-    from ..app import App  # noqa: PLC0415
-    from ..serving import exit_now, serve_app  # noqa: PLC0415
-    from ..startup import load_config  # noqa: PLC0415
+    from ..app import App
+    from ..serving import exit_now, serve_app
+    from ..startup import load_config
 
     configure("json" if log_format == "json" else "console")
     log = structlog.get_logger()

@@ -1,4 +1,5 @@
 """How the text of a configuration file becomes checked options, and every fault of it a line.
 
-From the top down, imports only downwards: validation, wording, source, syntax, tree, variables, faults.
+From the top down, imports only downwards: sections, validation, wording, source, syntax, model, tree, variables,
+faults.
 """

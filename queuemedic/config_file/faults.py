@@ -53,10 +53,11 @@ def quote(text: str) -> str:
 
 
 def show_all(faults: Iterable[Fault], file: Path) -> tuple[str, ...]:
-    """Write faults in the order of their lines; of more than a hundred, the first ones and how many were left out."""
+    """Write faults in the order of their lines; of more than a hundred the first, and that there are more."""
     ordered = [fault.show(file) for fault in sorted(faults, key=lambda fault: fault.line)]
-    left_out = len(ordered) - MAX_SHOWN
-    return (*ordered[:MAX_SHOWN], *([f"{file}: {left_out} more faults; correct these first"] if left_out > 0 else ()))
+    if len(ordered) > MAX_SHOWN:
+        return (*ordered[:MAX_SHOWN], f"{file}: there are more faults; correct these first")
+    return tuple(ordered)
 
 
 def is_secret(where: Where) -> bool:

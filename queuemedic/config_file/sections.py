@@ -38,7 +38,7 @@ class Reading:
 
     def _config(self, root: Node | None) -> Config | None:
         if not isinstance(root, Keys):
-            if root or not self.faults:
+            if not is_broken(root) and (root or not self.faults):
                 is_empty = root is None or (isinstance(root, Scalar) and root.value is None)
                 found = "is empty" if is_empty or root is None else f"{kind_of(root)} is no configuration"
                 self._fault(1, (), f"{found}; write queues: and at least one queue below it")

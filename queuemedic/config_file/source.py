@@ -58,7 +58,7 @@ def read_yaml(content: bytes, environment: Mapping[str, str]) -> Document:
     if len(content) > MAX_BYTES:
         return _unreadable(Fault(line=1, text=f"is longer than {MAX_BYTES} bytes; write a shorter file"))
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return _unreadable(Fault(line=line, text="is not UTF-8 here; save the file as UTF-8"))
@@ -95,7 +95,7 @@ class _Composer:
             return _unreadable(stop.fault)
         except yaml.YAMLError as error:
             return _unreadable(syntax_fault(error, text))
-        except ValueError:  # PyYAML 6.0.3, scanner.py: chr() of "\\U00110000"
+        except ValueError:  # PyYAML 6.0.3, scanner.py: chr() of "\U00110000"
             return _unreadable(Fault(line=self.line, text="here or below, an escape names no character; leave it out"))
         return Document(root=self.root, faults=tuple(self.faults), variables=self.variables)
 

@@ -1,7 +1,7 @@
 """Check a section of the tree against its options, and lead each finding of pydantic back to its line.
 
 pydantic knows neither lines nor what the file says before it is converted; the tree knows both.
-In: a section and a pydantic model. Out: the options or None, and the faults: up to 100 a section; O(values).
+In: a section and a pydantic model. Out: the options or None, and the faults, of very many the first; O(values).
 """
 
 import difflib
@@ -33,13 +33,13 @@ class Section:
 
 def validate(model: type[M], section: Section, variables: Mapping[str, str]) -> tuple[M | None, tuple[Fault, ...]]:
     """Return the options that a section describes, or None and why not."""
-    faults = list(islice(_too_lax(model, section.keys, section.where), MAX_SHOWN))
+    faults = list(islice(_too_lax(model, section.keys, section.where), MAX_SHOWN + 1))
     named = {fault.where for fault in faults}
     given = {key: entry.node.plain for key, entry in section.keys.entries.items() if key not in section.apart}
     try:
         options = model.model_validate(given)
     except ValidationError as error:
-        findings = [_led_back(details, section) for details in error.errors(include_url=False)[:MAX_SHOWN]]
+        findings = [_led_back(details, section) for details in error.errors(include_url=False)[: MAX_SHOWN + 1]]
         findings = [finding for finding in findings if finding.where not in named and not is_broken(finding.node)]
         faults.extend(_worded(findings, model, section, variables))
         return None, tuple(faults)
