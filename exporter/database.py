@@ -3,11 +3,13 @@
 The only module that connects. A `Reader` holds at most one connection and gives out one transaction at a time:
 - read-only is enforced by the server (MySQL, MariaDB, PostgreSQL: a read-only transaction; SQLite: `mode=ro`);
 - one transaction sees one state of the data (repeatable read), and none outlives its poll;
-- the whole transaction has one deadline: the server ends the statement, and if nothing comes back a timer shuts the
-  socket down from another thread (a frozen PostgreSQL hangs psycopg for ever otherwise);
+- the whole transaction, connecting included, has one deadline: the server ends the statement, and if nothing comes
+  back the socket is shut down from another thread. The drivers' own timeouts are not used: PyMySQL's (1.2.4) begin
+  anew with each byte, psycopg's (3.3) last 2 s at least, and a frozen PostgreSQL hangs psycopg for ever;
 - after any failure the connection is dropped, and the next transaction opens a new one. A connection that the server
   closed while it was idle is replaced without a failure.
-TLS is verified whenever it is asked for: PyMySQL's own `ssl_ca` alone is not (1.2.4), so it gets an `ssl.SSLContext`.
+TLS is verified whenever it is asked for: PyMySQL's own `ssl_ca` alone is not, so it gets an `ssl.SSLContext`.
+Not covered by the deadline, as nothing can interrupt it: the resolver, which has limits of its own (resolv.conf).
 """
 
 import math
@@ -16,25 +18,27 @@ import socket
 import sqlite3
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, NullPool, event
+from sqlalchemy import URL, Connection, NullPool, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import clock
 from .driver_errors import read_error
-from .errors import ConfigurationError, PollTimeout, Unreachable
+from .errors import ConfigurationError, PollTimeout, Refused, Unreachable
 from .jobs import Role
 
 CONNECT_SECONDS: Final = 10.0
+ABORT_AGAIN_SECONDS: Final = 0.1
 DRIVERS: Final = MappingProxyType(
     {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
 )
@@ -46,6 +50,11 @@ CLOCK: Final = MappingProxyType(
         "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0, 0, 0",
     }
 )
+# psycopg's binary wheels bring an OpenSSL that does not know where the system keeps its authorities.
+AUTHORITIES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+
+T = TypeVar("T")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +73,7 @@ class Tls:
             context = ssl.create_default_context(cafile=self.ca_file, capath=self.ca_path)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file)
+                context.load_cert_chain(self.cert_file, self.key_file, password="")
         except (OSError, ssl.SSLError) as cause:
             files = [str(name) for name in (self.ca_file, self.ca_path, self.cert_file, self.key_file) if name]
             raise ConfigurationError(f"tls: {', '.join(files)} cannot be used: {cause}; give PEM files") from cause
@@ -107,44 +116,61 @@ class Transaction:
 
 
 class Deadline:
-    """An end for everything that is done within it: `abort` is called from another thread when time is up."""
+    """An end for everything that is done within it: when time is up, `abort` is called from another thread.
+
+    It is called until the work is over, not once: SQLite forgets an interrupt that comes between two statements.
+    """
 
     def __init__(self, limit: timedelta) -> None:
-        self._ends = clock.monotonic_seconds() + limit.total_seconds()
+        self._limit_seconds = limit.total_seconds()
+        self._ends = clock.monotonic_seconds() + self._limit_seconds
         self._abort: Callable[[], None] | None = None
         self._lock = threading.Lock()
-        self._timer = threading.Timer(limit.total_seconds(), self._expire)
-        self._timer.daemon = True
-        self._timer.name = "deadline"
-        self.has_expired = False
+        self._held = ExitStack()
+        self._is_over = threading.Event()
+        self._watch = threading.Thread(target=self._abort_in_time, name="deadline", daemon=True)
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        self._watch.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self.abort_with(None)
+        self._is_over.set()
+        self._watch.join()
+        self._held.close()
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether time is up."""
+        return clock.monotonic_seconds() >= self._ends
+
+    def remaining_seconds(self) -> float:
+        """Return the seconds left; raises PollTimeout when there are none."""
+        left = self._ends - clock.monotonic_seconds()
+        if left <= 0:
+            raise PollTimeout(f"no answer within {self._limit_seconds:g} s")
+        return left
 
     def abort_with(self, abort: Callable[[], None] | None) -> None:
         """Say what ends the work in hand; None when there is none. Waits for an abort that is being carried out."""
         with self._lock:
             self._abort = abort
-            if abort and self.has_expired:
-                abort()
 
-    def remaining_seconds(self) -> float:
-        """Return the seconds left; raises PollTimeout when there are none."""
-        left = self._ends - clock.monotonic_seconds()
-        if left <= 0 or self.has_expired:
-            raise PollTimeout
-        return left
+    def shut_down(self, number: int) -> None:
+        """Let the work in hand end by the shutdown of this socket.
 
-    def _expire(self) -> None:
-        with self._lock:
-            self.has_expired = True
-            if self._abort:
-                self._abort()
+        Of a duplicate: the driver may close its own at any time, and the number may then be another connection's.
+        """
+        duplicate = self._held.enter_context(socket.socket(fileno=os.dup(number)))
+        self.abort_with(partial(duplicate.shutdown, socket.SHUT_RDWR))
+
+    def _abort_in_time(self) -> None:
+        seconds = self._limit_seconds
+        while not self._is_over.wait(seconds):
+            with self._lock, suppress(OSError, sqlite3.ProgrammingError):  # what is closed already has ended
+                if self._abort:
+                    self._abort()
+            seconds = ABORT_AGAIN_SECONDS
 
 
 class Reader:
@@ -157,7 +183,6 @@ class Reader:
         self._find_address = find_address
         self._limit = limit
         self._connection: Connection | None = None
-        self._wire: Callable[[], None] | None = None
         self._deadline: Deadline | None = None
         self._statement_seconds = 0.0
         self._dialect = ""
@@ -171,9 +196,8 @@ class Reader:
                 yield self._begin(deadline)
                 self._end()
             except BaseException as cause:
-                deadline.abort_with(None)
-                self._drop()
-                if isinstance(cause, SQLAlchemyError | OSError | sqlite3.Error):
+                self.close()
+                if isinstance(cause, SQLAlchemyError | OSError):
                     raise read_error(cause, has_expired=deadline.has_expired, limit=self._limit) from cause
                 raise
             finally:
@@ -187,35 +211,24 @@ class Reader:
     def close(self) -> None:
         """Close the connection, if there is one, in the server's own way; does not wait for an answer."""
         connection, self._connection = self._connection, None
-        wire, self._wire = self._wire, None
         if connection:
-            with suppress(SQLAlchemyError):
-                connection.invalidate()
-            with suppress(SQLAlchemyError):
-                connection.close()
-        if wire:
-            wire()
-
-    def _drop(self) -> None:
-        if self._wire:
-            self._wire()
-        self.close()
+            connection.invalidate()  # else `close` would wait for the answer to a ROLLBACK
+            connection.close()
 
     def _begin(self, deadline: Deadline) -> Transaction:
         if self._connection:
+            deadline.shut_down(_socket_number(self._connection.connection.dbapi_connection))
             try:
-                return self._read_clock(self._connection, deadline)
+                return self._read_clock(self._connection)
             except SQLAlchemyError as cause:
                 error = read_error(cause, has_expired=deadline.has_expired, limit=self._limit)
                 if not isinstance(error, Unreachable):
                     raise
-                self._drop()
-        return self._read_clock(self._connect(), deadline)
+                self.close()
+        return self._read_clock(self._connect(deadline))
 
-    def _read_clock(self, connection: Connection, deadline: Deadline) -> Transaction:
-        deadline.abort_with(self._wire)
-        if self._dialect == "postgresql":
-            self._statement_seconds = 0.0
+    def _read_clock(self, connection: Connection) -> Transaction:
+        self._statement_seconds = 0.0
         seconds, *read_only = connection.exec_driver_sql(CLOCK[self._dialect]).one()
         is_replica = any(str(flag).upper() not in ("0", "OFF", "FALSE") for flag in read_only)
         return Transaction(
@@ -231,36 +244,37 @@ class Reader:
         if self._dialect == "sqlite":
             self.close()
 
-    def _connect(self) -> Connection:
+    def _connect(self, deadline: Deadline) -> Connection:
         address = self._find_address()
         self._dialect = address.dialect
-        engine = _engine(address, self._limit)
-        event.listen(engine, "connect", self._on_connect)
+        try:
+            engine = sqlalchemy.create_engine(address.url, poolclass=NullPool)
+        except ModuleNotFoundError as cause:
+            raise ConfigurationError("url: PostgreSQL needs a driver; pip install 'queuemedic[postgresql]'") from cause
+
+        @event.listens_for(engine, "do_connect")
+        def connect(dialect: Any, _record: object, _arguments: object, parameters: dict[str, Any]) -> Any:
+            return OPENERS[address.dialect](dialect.loaded_dbapi, parameters, address, deadline)
+
+        if address.dialect == "sqlite":
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         event.listen(engine, "before_cursor_execute", self._before_statement)
         self._connection = engine.connect()
         return self._connection
 
-    def _on_connect(self, driver_connection: Any, _record: object) -> None:
-        self._wire = _wire_cutter(driver_connection)
-        if self._deadline:
-            self._deadline.abort_with(self._wire)
-        if self._dialect == "mysql":
-            _prepare_mysql(driver_connection, self._limit)
-            self._statement_seconds = 0.0
-
-    def _before_statement(self, connection: Connection, *_: object) -> None:
-        """Hold the server's limit for a statement at what is left of the poll, to the second."""
-        if self._deadline is None:
+    def _before_statement(self, connection: Connection, *arguments: Any) -> None:
+        """Hold the server's limit for a statement at what is left of the poll; over a network, to the second."""
+        *_, context, _is_many = arguments
+        if self._deadline is None or context.execution_options.get("sets_limit"):
             return
         left = self._deadline.remaining_seconds()
         seconds = self._limit.total_seconds()
-        if seconds - left > 1.0:
+        if self._dialect == "sqlite" or seconds - left > 1.0:
             seconds = left
-        driver_connection = connection.connection.dbapi_connection
-        if self._dialect != "sqlite" and seconds != self._statement_seconds and driver_connection is not None:
+        if seconds != self._statement_seconds:
             self._statement_seconds = seconds
-            limit_statement = _limit_mysql if self._dialect == "mysql" else _limit_postgresql
-            limit_statement(driver_connection, seconds)
+            options = {"sets_limit": True, "stream_results": False}
+            connection.exec_driver_sql(*_limit(connection, seconds), execution_options=options).close()
 
 
 def normalise(url: URL) -> URL:
@@ -273,132 +287,135 @@ def normalise(url: URL) -> URL:
     return url.set(drivername=driver)
 
 
-def _engine(address: Address, limit: timedelta) -> Engine:
-    makers: Mapping[str, Callable[[Address, timedelta], Engine]] = {
-        "mysql": _mysql_engine,
-        "postgresql": _postgresql_engine,
-        "sqlite": _sqlite_engine,
-    }
-    return makers[address.dialect](address, limit)
+def _limit(connection: Connection, seconds: float) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement that limits those to come.
 
-
-def _mysql_engine(address: Address, limit: timedelta) -> Engine:
-    seconds = limit.total_seconds()
-    arguments: dict[str, Any] = {
-        "connect_timeout": min(seconds, CONNECT_SECONDS),
-        "read_timeout": seconds,
-        "write_timeout": seconds,
-        "charset": "utf8mb4",
-        "local_infile": False,
-        "program_name": "queuemedic",
-    }
-    if address.url.password is not None:
-        # PyMySQL 1.2.4 sends text as latin-1; PHP, mysql and everybody else send UTF-8.
-        arguments["password"] = address.url.password.encode()
-    if address.tls:
-        arguments["ssl"] = address.tls.context()
-    return sqlalchemy.create_engine(address.url, poolclass=NullPool, connect_args=arguments)
-
-
-def _postgresql_engine(address: Address, limit: timedelta) -> Engine:
-    arguments: dict[str, Any] = {
-        "connect_timeout": math.ceil(min(limit.total_seconds(), CONNECT_SECONDS)),
-        "application_name": "queuemedic",
-    }
-    if address.tls:
-        arguments |= {
-            "sslmode": "verify-full" if address.tls.is_verified else "require",
-            "sslrootcert": str(address.tls.ca_file or "system"),
-        }
-        if address.tls.cert_file:
-            key_file = address.tls.key_file or address.tls.cert_file
-            arguments |= {"sslcert": str(address.tls.cert_file), "sslkey": str(key_file)}
-    try:
-        return sqlalchemy.create_engine(
-            address.url,
-            poolclass=NullPool,
-            connect_args=arguments,
-            isolation_level="REPEATABLE READ",
-            execution_options={"postgresql_readonly": True},
-        )
-    except ModuleNotFoundError as cause:
-        raise ConfigurationError("url: PostgreSQL needs a driver; pip install 'queuemedic[postgresql]'") from cause
-
-
-def _sqlite_engine(address: Address, limit: timedelta) -> Engine:
-    location = f"file:{quote(address.url.database or '')}?mode=ro"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            location, uri=True, timeout=min(limit.total_seconds(), 5.0), check_same_thread=False, isolation_level=None
-        )
-        connection.text_factory = lambda text: text.decode("utf-8", "replace")
-        return connection
-
-    engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return engine
-
-
-def _prepare_mysql(driver_connection: Any, limit: timedelta) -> None:
-    """Make a session read-only; one statement each, since one `init_command` takes only one."""
-    seconds = math.ceil(limit.total_seconds())
-    statements = [
-        "SET SESSION sql_mode = ''",
-        "SET SESSION TRANSACTION READ ONLY",
-        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-        f"SET SESSION lock_wait_timeout = {seconds}",
-    ]
-    if _is_mariadb(driver_connection):
-        statements.append(f"SET SESSION idle_transaction_timeout = {seconds}")
-    with driver_connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-
-
-def _limit_mysql(driver_connection: Any, seconds: float) -> None:
-    """MariaDB counts `max_statement_time` in seconds, MySQL `max_execution_time` in milliseconds; 0 is no limit."""
-    with driver_connection.cursor() as cursor:
-        if _is_mariadb(driver_connection):
-            cursor.execute("SET SESSION max_statement_time = %s", (max(seconds, 0.001),))
-        else:
-            cursor.execute("SET SESSION max_execution_time = %s", (max(math.ceil(seconds * 1000), 1),))
+    MariaDB counts `max_statement_time` in seconds, MySQL `max_execution_time` in milliseconds; 0 is no limit.
+    PostgreSQL's hold for the transaction, not the session: behind a pooler, sessions are shared.
+    SQLite does not mind an interrupt while it waits for a lock.
+    """
+    milliseconds = max(math.ceil(seconds * 1000), 1)
+    if connection.dialect.name == "sqlite":
+        return f"PRAGMA busy_timeout = {milliseconds:d}", ()
+    if connection.dialect.name == "postgresql":
+        names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+        return "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) AS name", (str(milliseconds), names)
+    if _is_mariadb(connection.connection.dbapi_connection):
+        return "SET SESSION max_statement_time = %s", (max(seconds, 0.001),)
+    return "SET SESSION max_execution_time = %s", (milliseconds,)
 
 
 def _is_mariadb(driver_connection: Any) -> bool:
     return "mariadb" in driver_connection.get_server_info().lower()
 
 
-def _limit_postgresql(driver_connection: Any, seconds: float) -> None:
-    """Limit one transaction, not the session, so that it holds behind a pooler that shares sessions, too."""
-    milliseconds = str(max(math.ceil(seconds * 1000), 1))
-    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+def _socket_number(driver_connection: Any) -> int:
+    """PyMySQL has no public name for its socket; psycopg has fileno()."""
+    owner = driver_connection if hasattr(driver_connection, "fileno") else driver_connection._sock
+    return int(owner.fileno())
+
+
+def _open_sqlite(_driver: Any, _parameters: object, address: Address, deadline: Deadline) -> sqlite3.Connection:
+    path = Path(address.url.database or "")
+    if not path.is_file():  # SQLite's own message names neither the file nor the reason
+        raise Unreachable(f"{path}: there is no such file")
+    if not os.access(path, os.R_OK):
+        raise Refused(f"{path}: there is no right to read it")
+    location = f"file:{quote(str(path))}?mode=ro"
+    connection = sqlite3.connect(location, uri=True, check_same_thread=False, isolation_level=None)
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    deadline.abort_with(connection.interrupt)
+    return connection
+
+
+def _open_postgresql(driver: Any, parameters: dict[str, Any], address: Address, deadline: Deadline) -> Any:
+    """Do what `psycopg.connect` does (3.3), within the deadline."""
+    del parameters["context"]
+    parameters |= {"application_name": "queuemedic", **_libpq_tls(address.tls)}
+
+    def start(attempt: dict[str, Any], seconds: float) -> Any:
+        with closing(driver.generators.connect(driver.conninfo.make_conninfo(**attempt))) as opening:
+            return driver.waiting.wait_conn(opening, ABORT_AGAIN_SECONDS, seconds)
+
+    attempts = driver.conninfo.conninfo_attempts(parameters)
+    connection = driver.Connection(_first(attempts, start, fault=driver.OperationalError, deadline=deadline))
+    deadline.shut_down(connection.fileno())
+    connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    connection.prepare_threshold = None  # else fails when a column's type has changed, and behind a pooler
+    return connection
+
+
+def _libpq_tls(tls: Tls | None) -> Mapping[str, str]:
+    if tls is None:
+        return {}
+    tls.context()  # says by its name which file cannot be used
+    found: dict[str, object] = {"sslmode": "require"}
+    if tls.is_verified:
+        known = ssl.get_default_verify_paths().cafile or next(filter(os.path.exists, AUTHORITIES), "system")
+        found = {"sslmode": "verify-full", "sslrootcert": tls.ca_file or known}
+    if tls.cert_file:
+        found |= {"sslcert": tls.cert_file, "sslkey": tls.key_file or tls.cert_file}
+    return {name: str(value) for name, value in found.items()}
+
+
+def _open_mysql(driver: Any, parameters: dict[str, Any], address: Address, deadline: Deadline) -> Any:
+    parameters |= {"charset": "utf8mb4", "local_infile": False, "program_name": "queuemedic", "defer_connect": True}
+    if address.url.password is not None:
+        # PyMySQL 1.2.4 sends text as latin-1; PHP, mysql and everybody else send UTF-8.
+        parameters["password"] = address.url.password.encode()
+    if address.tls:
+        parameters["ssl"] = address.tls.context()
+    connection = driver.connect(**parameters)
+    link = _first(_endpoints(parameters), _open_socket, fault=OSError, deadline=deadline)
+    deadline.shut_down(link.fileno())
+    connection.connect(link)
+    _prepare_mysql(connection, math.ceil(deadline.remaining_seconds()))
+    return connection
+
+
+def _prepare_mysql(driver_connection: Any, seconds: int) -> None:
+    """Make a session read-only; one statement each, since one `init_command` takes only one."""
     with driver_connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) AS name",
-            (milliseconds, list(names)),
-        )
+        cursor.execute("SET SESSION sql_mode = ''")
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SET SESSION lock_wait_timeout = %s", (seconds,))
+        if _is_mariadb(driver_connection):
+            cursor.execute("SET SESSION idle_transaction_timeout = %s", (seconds,))
 
 
-def _wire_cutter(driver_connection: Any) -> Callable[[], None]:
-    """Return what ends a connection from another thread: an interrupt for SQLite, else a shutdown of the socket.
+def _endpoints(parameters: Mapping[str, Any]) -> list[Any]:
+    if "unix_socket" in parameters:
+        return [parameters["unix_socket"]]
+    host, port = parameters.get("host") or "localhost", parameters.get("port") or 3306
+    return [found[4][:2] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
-    The socket is a duplicate of the driver's, so that it can never be another connection's by the time it is used.
-    """
-    if isinstance(driver_connection, sqlite3.Connection):
 
-        def interrupt() -> None:
-            with suppress(sqlite3.ProgrammingError):
-                driver_connection.interrupt()
+def _open_socket(endpoint: Any, seconds: float) -> socket.socket:
+    """Connect to a path or to (address, port)."""
+    if isinstance(endpoint, tuple):
+        opened = socket.create_connection(endpoint, seconds)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return opened
+    with ExitStack() as undo:
+        opened = undo.enter_context(socket.socket(socket.AF_UNIX))
+        opened.settimeout(seconds)
+        opened.connect(endpoint)
+        undo.pop_all()
+    return opened
 
-        return interrupt
-    # PyMySQL has no public name for its socket; psycopg has fileno().
-    number = driver_connection.fileno() if hasattr(driver_connection, "fileno") else driver_connection._sock.fileno()
-    duplicate = socket.socket(fileno=os.dup(number))
 
-    def cut() -> None:
-        with suppress(OSError):
-            duplicate.shutdown(socket.SHUT_RDWR)
-        duplicate.close()
+def _first(
+    candidates: Sequence[T], open_one: Callable[[T, float], C], *, fault: type[Exception], deadline: Deadline
+) -> C:
+    """Open the first that answers; each has its share of the time, so that a dead one leaves some for the next."""
+    *others, last = candidates
+    for left, candidate in zip(range(len(candidates), 1, -1), others, strict=True):
+        with suppress(fault):
+            return open_one(candidate, min(CONNECT_SECONDS, deadline.remaining_seconds() / left))
+    return open_one(last, min(CONNECT_SECONDS, deadline.remaining_seconds()))
 
-    return cut
+
+OPENERS: Final = MappingProxyType({"mysql": _open_mysql, "postgresql": _open_postgresql, "sqlite": _open_sqlite})

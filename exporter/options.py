@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-DURATION = re.compile(r"(?:\d{1,9}[smhd])+", re.ASCII)
+DURATION = re.compile(r"(?:\d{1,18}[smhd])+", re.ASCII)
 
 
 def read_duration(value: object) -> timedelta:

@@ -15,16 +15,16 @@ import pytest
 from tests.lab import matomo, proxy, run
 from tests.lab.mariadb import MariaDb
 from tests.lab.postgres import Postgres
-from tests.lab.programs import NotInstalledError
+from tests.lab.programs import NotInstalled
 
 RUN = pytest.StashKey[Path]()
-ZONES = ("UTC", "Europe/Berlin", "America/New_York")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the run in the process that was started by hand; the workers of xdist are told by their environment."""
+    """Begin the run, in the process that was started by hand: its environment tells the workers of xdist."""
     if not hasattr(config, "workerinput"):
-        config.stash[RUN] = run.begin()
+        config.stash[RUN] = path = run.begin()
+        config.add_cleanup(lambda: run.end(path))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -37,13 +37,6 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         session.config.get_terminal_writer().line("\nleft running, now killed:\n" + "\n".join(left), red=True)
     return result
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the run."""
-    path = config.stash.get(RUN, None)
-    if path is not None:
-        run.end(path)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,7 +52,7 @@ def installed() -> Iterator[None]:
     """Skip if a program is missing, or fail where CI has to install it."""
     try:
         yield
-    except NotInstalledError as missing:
+    except NotInstalled as missing:
         if os.environ.get("CI"):
             pytest.fail(str(missing))
         pytest.skip(str(missing))
@@ -68,7 +61,7 @@ def installed() -> Iterator[None]:
 def _start_mariadb() -> MariaDb:
     with ExitStack() as undo:
         server = undo.enter_context(MariaDb())
-        server.load_time_zones(*ZONES)
+        server.load_time_zones()
         undo.pop_all()
         return server
 

@@ -9,7 +9,7 @@ import subprocess
 import zoneinfo
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import Any, ClassVar
 
 import pymysql
 
-from .programs import NotInstalledError, program
+from .programs import NotInstalled, program
 
 SYSTEM_SCHEMA = "mysql"
 CLOCKS = f"{SYSTEM_SCHEMA}.lab_clocks"
+ZONES = ("UTC", "Europe/Berlin", "America/New_York")
 
 Row = tuple[Any, ...]
 
@@ -48,6 +49,11 @@ class Administrator(ABC):
     @abstractmethod
     def socket(self) -> Path:
         """The server's Unix socket."""
+
+    @property
+    @abstractmethod
+    def is_up(self) -> bool:
+        """Whether the server runs and is not frozen."""
 
     def root_url(self, database: str | None = None) -> str:
         """Return root's SQLAlchemy URL, over TCP."""
@@ -94,14 +100,22 @@ class Administrator(ABC):
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Yield the name of a new, empty database, and drop it."""
+        """Yield the name of a new, empty database; end the sessions on it and drop it, if the server is up."""
         name = f"lab_{secrets.token_hex(6)}"
         self.sql(f"CREATE DATABASE {name}")
         try:
             yield name
         finally:
-            self.set_clock(None, database=name)
-            self.sql(f"DROP DATABASE {name}")
+            if self.is_up:
+                self._drop(name)
+
+    def _drop(self, database: str) -> None:
+        self.set_clock(None, database=database)
+        for session in self.processlist(idle=True):
+            if session.database == database:
+                with suppress(pymysql.MySQLError):  # it may have ended by itself
+                    self.sql(f"KILL {session.connection_id}")
+        self.sql(f"DROP DATABASE {database}")
 
     def account(self, database: str, grants: Sequence[str], *, require: str = "") -> str:
         """Return the URL of a new account with exactly these rights, each as written in GRANT … TO.
@@ -144,11 +158,11 @@ class Administrator(ABC):
             cursor.execute("SET GLOBAL init_connect = %s", (init,))
 
     def load_time_zones(self, *names: str) -> None:
-        """Make the server know these zones by name, from this machine's zoneinfo; about 20 ms each."""
+        """Make the server know zones by name, `ZONES` unless named, from this machine's zoneinfo; about 20 ms each."""
         convert = program("mariadb-tzinfo-to-sql", package="mariadb-server")
-        for name in names:
+        for name in names or ZONES:
             files = [Path(folder) / name for folder in zoneinfo.TZPATH if (Path(folder) / name).is_file()]
             if not files:
-                raise NotInstalledError(f"there is no zoneinfo of {name}: apt-get install tzdata")
+                raise NotInstalled(f"there is no zoneinfo of {name}: apt-get install tzdata")
             made = subprocess.run([convert, str(files[0]), name], check=True, capture_output=True, text=True)
             self.script(made.stdout, SYSTEM_SCHEMA)

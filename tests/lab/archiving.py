@@ -13,12 +13,13 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ WORK_SECONDS = "LAB_MATOMO_WORK_SECONDS"
 RECOVERY_SECONDS = "LAB_MATOMO_RECOVERY_SECONDS"
 FOLDER = "LAB_MATOMO_FOLDER"
 
+FINISH = signal.SIGUSR1
 CONCURRENT = "--concurrent-requests-per-website="
 PERIODS = {1: "day", 2: "week", 3: "month", 4: "year", 5: "range"}
 START_SECONDS = 8.0
@@ -51,18 +53,29 @@ def main(argv: Sequence[str]) -> int:
 
 
 def answer(request: str) -> None:
-    """Do one worker's work: be seen to run, take the time it takes, answer in JSON.
+    """Do one worker's work: be seen to run, take the time it takes or until told to end, answer in JSON.
 
     In the background a worker says how far it is by its mark file: empty before, its pid while it works, gone after.
+    From when it catches FINISH it is at work; `matomo.Archiver.workers` looks for that.
     """
     query = dict(parse_qsl(request))
     mark = Path(os.environ[FOLDER]) / f"{query['pid']}.pid" if "pid" in query else None
     if mark is not None:
         mark.write_text(str(os.getpid()))
-    time.sleep(float(os.environ[WORK_SECONDS]))
+    with suppress(Finished):
+        signal.signal(FINISH, _finish)
+        time.sleep(float(os.environ[WORK_SECONDS]))
     print(json.dumps([{"idSite": query["idSite"], "nb_visits": 1}]), flush=True)
     if mark is not None:
         mark.unlink()
+
+
+class Finished(Exception):
+    """A worker has been told to end its work."""
+
+
+def _finish(*_: object) -> None:
+    raise Finished
 
 
 class Archiving:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .processes import Process, look
-from .programs import NotInstalledError
+from .programs import NotInstalled
 from .waiting import wait_until
 
 END_SECONDS = 20.0
 
 
-class DidNotStartError(Exception):
+class DidNotStart(Exception):
     """A server of the lab did not start."""
 
 
@@ -57,7 +57,7 @@ class Daemon:
         return self.process is not None and self.process.now() is not None
 
     def start(self, *, ready: Callable[[], bool], within: float = 30.0) -> None:
-        """Start it and wait until `ready` says True; raise DidNotStartError with the log if it ends before."""
+        """Start it and wait until `ready` says True; raise DidNotStart with the log if it ends before."""
         uid, gid = ids_of(self.user)
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
@@ -80,7 +80,7 @@ class Daemon:
             raise
         if not self.is_running:
             self._reap()
-            raise DidNotStartError(f"{self.command[0]} ended:\n{self.log.read_text(errors='replace')[-2000:]}")
+            raise DidNotStart(f"{self.command[0]} ended:\n{self.log.read_text(errors='replace')[-2000:]}")
 
     def details(self) -> dict[str, str | int]:
         """Return what `adopt` needs."""
@@ -129,21 +129,19 @@ class Daemon:
         self._reap()
 
     def freeze(self) -> None:
-        """Stop it in mid-work: its sockets stay open and nothing answers. The parent first, so no child is missed."""
-        for process in self.family():
-            process.send(signal.SIGSTOP)
-        for process in self.family():
-            process.send(signal.SIGSTOP)
-        wait_until(
-            lambda: all(process.state in "Tt" for process in self.family()),
-            within=END_SECONDS,
-            what=f"{self.command[0]} is frozen",
-        )
+        """Stop it in mid-work: its sockets stay open and nothing answers."""
+        wait_until(self._freeze_family, within=END_SECONDS, what=f"{self.command[0]} is frozen")
 
     def thaw(self) -> None:
         """Let it go on."""
         for process in reversed(self.family()):
             process.send(signal.SIGCONT)
+
+    def _freeze_family(self) -> bool:
+        family = self.family()
+        for process in family:
+            process.send(signal.SIGSTOP)
+        return all(process.state in "Tt" for process in family)
 
     def _reap(self) -> None:
         if self._child is not None:
@@ -158,5 +156,5 @@ def ids_of(user: str | None) -> tuple[int, int] | tuple[None, None]:
     try:
         entry = pwd.getpwnam(user)
     except KeyError as cause:
-        raise NotInstalledError(f"there is no user {user}, and the server refuses root") from cause
+        raise NotInstalled(f"there is no user {user}, and the server refuses root") from cause
     return entry.pw_uid, entry.pw_gid

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from . import run
 from .administrator import Administrator
-from .daemon import DidNotStartError
+from .daemon import DidNotStart
 from .programs import program
 from .server import Server
 
 PACKAGE = "mariadb-server"
+TEMPORARY = "tmp"
+"""A folder of each server's own: a starting MariaDB deletes the temporary tables of all that share its own."""
 THRIFTY = (
     "--innodb-buffer-pool-size=32M",
     "--innodb-log-file-size=16M",
@@ -32,7 +34,7 @@ THRIFTY = (
 )
 
 
-class MariaDb(Administrator, Server):
+class MariaDb(Server, Administrator):
     """A server.
 
     `system_time_zone` is the zone SYSTEM, in which sessions are unless told otherwise (None: this machine's);
@@ -66,7 +68,8 @@ class MariaDb(Administrator, Server):
             program("mariadbd", package=PACKAGE),
             "--no-defaults",
             *_as_root(),
-            f"--datadir={self.data}",
+            f"--datadir={self.data_folder}",
+            f"--tmpdir={self.folder / TEMPORARY}",
             f"--socket={self.socket}",
             f"--pid-file={self.folder / 'pid'}",
             f"--bind-address={self.host}",
@@ -79,8 +82,8 @@ class MariaDb(Administrator, Server):
         return {} if self._zone is None else {"TZ": self._zone}
 
     def _prepare(self) -> None:
-        if not self.data.exists():
-            shutil.copytree(run.once("mariadb-template", _install), self.data)
+        if not self.data_folder.exists():
+            shutil.copytree(run.once("mariadb-template", _install), self.folder, dirs_exist_ok=True)
 
     def _answers(self) -> bool:
         return self.sql("SELECT 1") == [(1,)]
@@ -91,12 +94,14 @@ def _as_root() -> list[str]:
 
 
 def _install(folder: Path) -> None:
+    (folder / TEMPORARY).mkdir()
     made = subprocess.run(
         [
             program("mariadb-install-db", package=PACKAGE),
             "--no-defaults",
             *_as_root(),
-            f"--datadir={folder}",
+            f"--datadir={folder / 'data'}",
+            f"--tmpdir={folder / TEMPORARY}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
@@ -108,4 +113,4 @@ def _install(folder: Path) -> None:
         text=True,
     )
     if made.returncode != 0:
-        raise DidNotStartError(f"mariadb-install-db: {made.stdout}{made.stderr}")
+        raise DidNotStart(f"mariadb-install-db: {made.stdout}{made.stderr}")

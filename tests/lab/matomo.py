@@ -12,7 +12,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qsl
 
 from . import archiving, matomo_tables, processes, run
 from .mariadb import MariaDb
@@ -91,12 +90,17 @@ class ArchiveWorker:
         """Kill it with SIGKILL, as the kernel does when memory runs out."""
         self.process.send(signal.SIGKILL)
 
+    def finish(self) -> None:
+        """Let it end its work now, with success, instead of when its time is over."""
+        self.process.send(archiving.FINISH)
+
 
 class Archiver:
     """One run of `core:archive`, in a process group of its own, as cron starts it.
 
     `with Archiver(url) as archiver:` starts it, and kills what is left of it and of its workers. `url` is SQLAlchemy's,
-    of an account that may do all to the database. `work_seconds` is how long each archive takes.
+    of an account that may do all to the database. `work_seconds` is how long each archive takes unless it is finished
+    by hand.
     """
 
     def __init__(
@@ -149,10 +153,12 @@ class Archiver:
     def workers(self) -> list[ArchiveWorker]:
         """Return its workers that are at work, also those it has left behind.
 
-        A worker killed before it has begun, in its first tenth of a second, is missed by its parent only after 8 s.
+        One that has not begun is not shown: killed that early, its parent misses it only after 8 s.
         """
         found = [ArchiveWorker(process=process, argv=process.argv()) for process in self._family()]
-        return [worker for worker in found if "climulti:request" in worker.argv and self._has_begun(worker)]
+        return [
+            worker for worker in found if "climulti:request" in worker.argv and worker.process.catches(archiving.FINISH)
+        ]
 
     def wait(self, within: float = END_SECONDS) -> int:
         """Wait until it has ended by itself and return its exit code; negative if a signal ended it."""
@@ -166,8 +172,7 @@ class Archiver:
     def kill(self, *, group: bool = False) -> None:
         """Kill it with SIGKILL: alone, so that its workers go on, or with its process group."""
         if group:
-            for worker in self.workers():
-                worker.kill()
+            wait_until(self._kill_family, within=END_SECONDS, what="the archiver and its workers are dead")
         self._started.kill()
         self.wait()
 
@@ -208,12 +213,6 @@ class Archiver:
 
     def _family(self) -> list[processes.Process]:
         return processes.marked(MARK, self._mark)
-
-    def _has_begun(self, worker: ArchiveWorker) -> bool:
-        """Whether it has said so in its mark; one in the foreground has no mark."""
-        name = dict(parse_qsl(worker.argv[-1])).get("pid")
-        mark = self._folder / f"{name}.pid"
-        return name is None or (mark.exists() and mark.read_text() != "")
 
     def _freeze_family(self) -> bool:
         family = self._family()

@@ -17,7 +17,7 @@ import psycopg
 
 from . import run
 from .administrator import Statement
-from .daemon import DidNotStartError, ids_of
+from .daemon import DidNotStart, ids_of
 from .programs import postgres_program
 from .server import Server
 
@@ -57,11 +57,11 @@ class Postgres(Server):
             "unix_socket_directories": str(self.folder),
         }
         arguments = [f"-c{name}={value}" for name, value in settings.items()]
-        return [postgres_program("postgres"), "-D", str(self.data), *arguments]
+        return [postgres_program("postgres"), "-D", str(self.data_folder), *arguments]
 
     def _prepare(self) -> None:
-        if not self.data.exists():
-            shutil.copytree(run.once("postgres-template", _install) / "data", self.data)
+        if not self.data_folder.exists():
+            shutil.copytree(run.once("postgres-template", _install) / "data", self.data_folder)
             _give(self.folder)
 
     def _answers(self) -> bool:
@@ -89,13 +89,14 @@ class Postgres(Server):
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Yield the name of a new, empty database; end its sessions and drop it."""
+        """Yield the name of a new, empty database; end its sessions and drop it, if the server is up."""
         name = f"lab_{secrets.token_hex(6)}"
         self.sql(f"CREATE DATABASE {name}")
         try:
             yield name
         finally:
-            self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+            if self.is_up:
+                self.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
     def account(self, database: str, grants: Sequence[str]) -> str:
         """Return the URL of a new account with these rights, each as written in GRANT … TO: `SELECT ON runs`."""
@@ -142,7 +143,7 @@ def _install(folder: Path) -> None:
         extra_groups=None if uid is None else [],
     )
     if made.returncode != 0:
-        raise DidNotStartError(f"initdb: {made.stdout}{made.stderr}")
+        raise DidNotStart(f"initdb: {made.stdout}{made.stderr}")
     (folder / "data" / "pg_hba.conf").write_text(ACCESS)
 
 

@@ -41,6 +41,15 @@ class Process:
         """Return its direct children that have not ended."""
         return [process for process in running() if process.parent == self.pid]
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for a signal."""
+        try:
+            lines = (PROC / str(self.pid) / "status").read_text(errors="replace").splitlines()
+        except OSError:
+            return False
+        masks = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
+        return bool(masks and masks[0] >> (number - 1) & 1)
+
     def argv(self) -> tuple[str, ...]:
         """Return its command line; empty if it has ended."""
         try:

@@ -9,7 +9,7 @@ POSTGRES_FOLDERS = Path("/usr/lib/postgresql")
 """Where Debian and Ubuntu keep one folder per major version, none of them on the PATH."""
 
 
-class NotInstalledError(Exception):
+class NotInstalled(Exception):
     """A program of the lab is not installed."""
 
 
@@ -18,7 +18,7 @@ def program(name: str, *, package: str) -> str:
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *ADMIN_FOLDERS])
     found = shutil.which(name, path=path)
     if found is None:
-        raise NotInstalledError(f"{name} is not installed: apt-get install {package}")
+        raise NotInstalled(f"{name} is not installed: apt-get install {package}")
     return found
 
 

@@ -44,7 +44,7 @@ class Prometheus(Server):
         return [
             program("prometheus", package="prometheus"),
             f"--config.file={self.folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={self.data}",
+            f"--storage.tsdb.path={self.data_folder}",
             f"--web.listen-address={self.host}:{self.port}",
             "--log.level=warn",
         ]

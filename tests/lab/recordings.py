@@ -36,22 +36,22 @@ class Recording:
     time_zone: str = UTC_ZONE
 
 
-def _recording(name: str, clock: str, queued: int, started: int, time_zone: str = UTC_ZONE) -> Recording:
+def _recording(name: str, clock: str, *, queued: int, started: int, time_zone: str = UTC_ZONE) -> Recording:
     captured_at = datetime.combine(CAPTURED_ON, time.fromisoformat(clock), tzinfo=UTC)
     return Recording(name=name, captured_at=captured_at, queued=queued, started=started, time_zone=time_zone)
 
 
 RECORDINGS = (
-    _recording("backlog", "07:01:51", 1308, 0),
-    _recording("running", "07:02:29", 1174, 3),
-    _recording("orphaned", "07:02:32", 1168, 3),
-    _recording("orphaned-later-runs", "07:04:07", 12, 3),
-    _recording("idle-residual", "07:15:00", 3, 0),
-    _recording("running-container", "07:12:18", 38, 3),
-    _recording("running-dbtz-plus5", "07:11:56", 41, 3, "+05:00"),
-    _recording("running-dbtz-minus5", "07:12:08", 38, 3, "-05:00"),
-    _recording("running-three-hung", "07:21:46", 53, 9),
-    _recording("running-no-getmypid", "07:21:55", 9, 3),
+    _recording("backlog", "07:01:51", queued=1308, started=0),
+    _recording("running", "07:02:29", queued=1174, started=3),
+    _recording("orphaned", "07:02:32", queued=1168, started=3),
+    _recording("orphaned-later-runs", "07:04:07", queued=12, started=3),
+    _recording("idle-residual", "07:15:00", queued=3, started=0),
+    _recording("running-container", "07:12:18", queued=38, started=3),
+    _recording("running-dbtz-plus5", "07:11:56", queued=41, started=3, time_zone="+05:00"),
+    _recording("running-dbtz-minus5", "07:12:08", queued=38, started=3, time_zone="-05:00"),
+    _recording("running-three-hung", "07:21:46", queued=53, started=9),
+    _recording("running-no-getmypid", "07:21:55", queued=9, started=3),
 )
 
 

@@ -19,7 +19,8 @@ from . import processes
 from .waiting import wait_until
 
 VARIABLE = "LAB_RUN"
-LINGER_SECONDS = 3.0
+LINGER_SECONDS = 2.0
+KILL_SECONDS = 10.0
 
 
 def begin() -> Path:
@@ -31,13 +32,14 @@ def begin() -> Path:
 
 
 def kill_left(path: Path) -> list[str]:
-    """Kill what is still running of a run and return the command line of each; what is ending is given 3 s."""
+    """Kill what is still running of a run and return the command line of each; what is ending is given 2 s."""
     with suppress(AssertionError):
         wait_until(lambda: not processes.marked(VARIABLE, str(path)), within=LINGER_SECONDS, what="all have ended")
     left = processes.marked(VARIABLE, str(path))
     names = [f"{process.pid}: {' '.join(process.argv())}" for process in left]
     for process in left:
         process.send(signal.SIGKILL)
+    wait_until(lambda: all(process.now() is None for process in left), within=KILL_SECONDS, what="all are dead")
     return names
 
 

@@ -66,8 +66,15 @@ class Server(ABC):
         return self._daemon.pid
 
     @property
-    def data(self) -> Path:
-        """The data folder."""
+    def is_up(self) -> bool:
+        """Whether the server runs and is not frozen."""
+        process = self._daemon.process
+        current = process.now() if process is not None else None
+        return current is not None and current.state not in "Tt"
+
+    @property
+    def data_folder(self) -> Path:
+        """Where it keeps its files."""
         return self.folder / "data"
 
     @property
