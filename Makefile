@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench long lock
+.PHONY: help demo test check fmt docs bench long lock pythons
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,16 +29,23 @@ check: $(INSTALLED)  ## Run linters, types and the rules of imports.
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python docs/generate.py --check
 
 fmt: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(INSTALLED)  ## Write the reference pages that are made from the code.
+	$(BIN)/python docs/generate.py
+
 bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows (needs MariaDB).
 	$(BIN)/python -m bench
 
-long: $(INSTALLED)  ## Run the tests that take long, on every Python from 3.11 to 3.13 that is installed.
+long: $(INSTALLED)  ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
+
+pythons: $(INSTALLED)  ## Run the unit tests against the wheel on each Python from 3.11 to 3.13 that is installed.
+	@sh tests/pythons.sh
 
 lock: $(INSTALLED)  ## Resolve the development dependencies anew.
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev --extra postgresql --output-file requirements-dev.txt pyproject.toml

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Run the unit tests against the built wheel on each Python that is supported and installed here; say which is not.
+set -eu
+project=$(cd "$(dirname "$0")/.." && pwd)
+uv="$project/.venv/bin/uv"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$project/.venv/bin/python" -m hatchling build --target wheel --directory "$work/dist" >/dev/null
+# Away from the sources, so that what is imported is what was installed.
+(cd "$project" && cp -R tests docs README.md CHANGELOG.md Makefile pyproject.toml "$work/")
+cd "$work"
+for version in 3.11 3.12 3.13; do
+    for python in "python$version" "$HOME/.pyenv/versions/$version".*/bin/python; do
+        "$python" -m venv ".venv-$version" >/dev/null 2>&1 && break
+    done
+    if [ ! -d ".venv-$version" ]; then
+        echo "Python $version: not installed here, skipped"
+        continue
+    fi
+    "$uv" pip install --quiet --python ".venv-$version" --require-hashes --requirement "$project/requirements-dev.txt"
+    "$uv" pip install --quiet --python ".venv-$version" --no-deps dist/*.whl
+    echo "Python $version:"
+    ".venv-$version/bin/pytest" --quiet --numprocesses 2 tests/unit
+done
