@@ -153,6 +153,35 @@ def test_series_come_and_go_as_rows_do(served: Serving, site: Site) -> None:
     assert page.value("oldest_started_timestamp_seconds", queue="site", host="web1") is None
 
 
+def test_hostile_rows_leave_the_page_valid_and_bounded(served: Serving, site: Site) -> None:
+    """Two hundred strange hosts and reports: both formats parse, promtool is content, sums are the table's."""
+    strange = ['"', "\\", "\n", "{}", "a" * 100, "😀" * 25, "other", "none", "<script>", "", " ", "\x00"]
+    hosts = [*strange, *(f"host{number}" for number in range(200))]
+    site.insert(
+        *(
+            {
+                "status": 1,
+                "ts_started": HOUR,
+                "processing_host": host,
+                "process_id": "²",
+                "name": "done.Actions",
+                "report": host,
+            }
+            for host in hosts
+        )
+    )
+    site.sql("UPDATE matomo_archive_invalidations SET ts_started = NULL WHERE processing_host = 'host7'")
+    served.scrape_until("jobs", len(hosts) + 1, queue="site", state="started", kind="day")
+    for is_openmetrics in (False, True):
+        page = served.scrape(is_openmetrics=is_openmetrics)
+        loads = page.values("host_started_jobs", "host", queue="site")
+        assert sum(loads.values()) == len(hosts) + 1
+        assert len(loads) <= 51
+        assert page.value("labels_dropped", queue="site", label="host") == len(set(hosts)) + 1 - 50
+        assert page.total("stuck_jobs", queue="site", reason="no_start_time") == 1
+    assert promtool_check_metrics(served.scrape().text) == (0, "")
+
+
 def down(served: Serving, site_outcome: str) -> queuemedic.Page:
     """Wait until the site is down for this reason, and check what stays."""
     page = served.scrape_until("up", 0, queue="site")
