@@ -64,6 +64,13 @@ class TlsOptions(Options):
         return self
 
 
+TlsSection = Annotated[
+    TlsOptions | None,
+    # A section without content asks for verified TLS; without the key there is none.
+    BeforeValidator(lambda section: {} if section is None else section),
+]
+
+
 class QueueOptions(Options):
     """What can be set for every queue, whatever its system; defaults that differ are in the system's own options."""
 

@@ -88,6 +88,16 @@ class Poller:
         """Whether there is a snapshot younger than `stale_after`."""
         return clock.monotonic_seconds() < self._fresh_until
 
+    @property
+    def silence(self) -> str:
+        """Say why there is no fresh snapshot although no poll has failed."""
+        return "the last snapshot is stale, and no poll has ended since" if self.status.reading else "not read yet"
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """How long from now the next poll has to wait, where the interval in force is longer than `poll_every`."""
+        return max(0.0, self._earliest - clock.monotonic_seconds())
+
     def poll(self) -> Polled:
         """Poll the queue once, unless it is too soon, the poller is closed, or the server has enough to do."""
         if clock.monotonic_seconds() < self._earliest or not self._polling.acquire(blocking=False):
@@ -132,7 +142,8 @@ class Poller:
         interval = max(self._options.poll_every, took / self._options.max_duty)
         if not self.status.is_up:
             log.info("queue.reached", queue=self.name, schema=reading.snapshot.schema, role=reading.snapshot.role.value)
-        if reading.snapshot.started_left_out:
+        last = self.status.reading
+        if reading.snapshot.started_left_out and not (last and last.snapshot.started_left_out):
             log.warning("attempts.left_out", queue=self.name, jobs=sum(reading.snapshot.started_left_out.values()))
         self.error = None
         self._end("ok", took, interval)
@@ -148,7 +159,7 @@ class Poller:
         if self.status.is_up or message != self.error:
             event = {"queue": self.name, "outcome": outcome, "error": message, "next_after_seconds": interval.seconds}
             if outcome == "timeout":
-                event["advice"] = self._queue.index_hint
+                event["advice"] = f"where the table is large and nothing else is slow: {self._queue.index_hint}"
             unexpected = not isinstance(error, QueuemedicError)
             log.warning("poll.failed", **event, exc_info=error if unexpected else None)
         self.error = message
@@ -170,4 +181,4 @@ class Poller:
         )
 
     def _stale_after(self, interval: timedelta) -> timedelta:
-        return self._options.stale_after or max(LEAST_STALE_AFTER, 3 * interval)
+        return max(self._options.stale_after or LEAST_STALE_AFTER, 3 * interval)

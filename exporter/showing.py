@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from .collector import QueueStatus, Reading
 from .facts import Facts
-from .jobs import Attempt, Breakdown, State
+from .jobs import Attempt, Breakdown, Snapshot, State
 from .views import AttemptView, KindView, LoadView, QueueView, ReportView, ScopeView
 
 
@@ -22,10 +22,10 @@ def show_queue(status: QueueStatus, error: str | None) -> QueueView:
             role=None,
             read_at=None,
             database_clock_offset_seconds=None,
-            waiting=0,
-            started=0,
-            stuck=0,
-            overdue=0,
+            waiting=None,
+            started=None,
+            stuck=None,
+            overdue=None,
             kinds=(),
             hosts=(),
             attempts=(),
@@ -52,7 +52,7 @@ def show_queue(status: QueueStatus, error: str | None) -> QueueView:
         attempts=tuple(show_attempt(attempt, facts) for attempt in _oldest_first(reading)),
         scopes=tuple(_scopes(snapshot.breakdown)),
         reports=tuple(_reports(snapshot.breakdown)),
-        signals={signal.name: signal.value for signal in snapshot.signals},
+        signals=_signals(snapshot),
     )
 
 
@@ -102,6 +102,11 @@ def _hosts(facts: Facts) -> Iterable[LoadView]:
             overdue=load.overdue,
             oldest_started_age_seconds=_seconds(load.oldest_age),
         )
+
+
+def _signals(snapshot: Snapshot) -> dict[str, float]:
+    signals = {signal.name: signal.value for signal in snapshot.signals}
+    return signals | ({"matomo_blocked_jobs": snapshot.breakdown.blocked_jobs} if snapshot.breakdown else {})
 
 
 def _scopes(breakdown: Breakdown | None) -> Iterable[ScopeView]:

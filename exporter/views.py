@@ -72,7 +72,7 @@ class ReportView(View):
 
 
 class QueueView(View):
-    """One queue. Where it is not `up`, `error` says why and the rest is of the last good poll, or empty.
+    """One queue. Where it is not `up`, `error` says why and the rest is of the last good poll; null if there was none.
 
     `attempts` are the started jobs, those without a start time first, then the oldest; up to the queue's limit.
     """
@@ -85,10 +85,10 @@ class QueueView(View):
     role: str | None
     read_at: datetime | None
     database_clock_offset_seconds: float | None
-    waiting: int
-    started: int
-    stuck: int
-    overdue: int
+    waiting: int | None
+    started: int | None
+    stuck: int | None
+    overdue: int | None
     kinds: tuple[KindView, ...]
     hosts: tuple[LoadView, ...]
     attempts: tuple[AttemptView, ...]

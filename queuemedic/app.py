@@ -95,7 +95,7 @@ class App:
 
     def find_unready(self) -> Sequence[str]:
         """Name each queue that has no fresh snapshot, and why."""
-        return [f"{poller.name}: {poller.error or 'not read yet'}" for poller in self.pollers if not poller.is_fresh]
+        return [f"{poller.name}: {poller.error or poller.silence}" for poller in self.pollers if not poller.is_fresh]
 
     def get_page(self, page_format: Format, is_compressed: bool) -> bytes:
         """Return the page, with what the program says of itself at most five seconds old."""
@@ -126,6 +126,8 @@ def _schedule(scheduler: BackgroundScheduler, poller: Poller) -> None:
         changes: dict[str, object] = {"executor": pool}
         if polled is Polled.SERVER_BUSY:
             changes["next_run_time"] = clock.now() + BUSY_RETRY
+        elif poller.seconds_to_wait > 0:
+            changes["next_run_time"] = clock.now() + timedelta(seconds=poller.seconds_to_wait)
         with suppress(JobLookupError):
             scheduler.modify_job(poller.name, **changes)
 

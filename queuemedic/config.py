@@ -21,7 +21,7 @@ from .config_file.model import Config, ListenAddress, QueueSection, WebOptions
 from .config_file.sections import Reading
 from .config_file.source import MAX_BYTES, read_yaml
 
-__all__ = ["Config", "ListenAddress", "QueueSection", "WebOptions", "find_file", "load", "write"]
+__all__ = ["Config", "ListenAddress", "QueueSection", "WebOptions", "find_file", "is_there", "load", "write"]
 
 FILE_NAME: Final = "queuemedic.yml"
 SYSTEM_FILE: Final = Path("/etc/queuemedic") / FILE_NAME
@@ -36,10 +36,10 @@ def find_file(explicit: Path | None, environment: Mapping[str, str], folder: Pat
     asked = Path(environment[VARIABLE]) if environment.get(VARIABLE) else None
     for asked_by, path in (("--config", explicit), (VARIABLE, asked)):
         if path is not None:
-            if not _is_there(path):
+            if not is_there(path):
                 raise ConfigurationError(f"{asked_by}: {path} does not exist; write the path of a configuration file")
             return path
-    return next((path for path in (folder / FILE_NAME, SYSTEM_FILE) if _is_there(path)), None)
+    return next((path for path in (folder / FILE_NAME, SYSTEM_FILE) if is_there(path)), None)
 
 
 def load(path: Path, environment: Mapping[str, str], systems: Mapping[str, type[QueueOptions]]) -> Config:
@@ -116,7 +116,7 @@ def _escaped(written: Written) -> Written:
     return written
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
     """Whether a file is there to be read; what may not be looked at is, so that reading it says so."""
     try:
         path.lstat()

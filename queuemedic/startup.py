@@ -8,7 +8,7 @@ from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
 from exporter.queues.matomo import MatomoOptions
 
-from .config import FILE_NAME, SYSTEM_FILE, Config, QueueSection, find_file, load
+from .config import FILE_NAME, SYSTEM_FILE, Config, QueueSection, find_file, is_there, load
 from .systems import OPTIONS
 
 MATOMO_CONFIG = Path("config") / "config.ini.php"
@@ -20,7 +20,7 @@ def load_config(file: Path | None) -> Config:
     if found is not None:
         return load(found, os.environ, OPTIONS)
     matomo = Path.cwd() / MATOMO_CONFIG
-    if matomo.exists():
+    if is_there(matomo):
         section = QueueSection(system="matomo", options=MatomoOptions(matomo_config=matomo))
         return Config(queues=MappingProxyType({QueueName("matomo"): section}))
     raise ConfigurationError(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
 from exporter.options import QueueOptions
 from exporter.queues.matomo import MatomoOptions, MatomoQueue
@@ -17,5 +18,8 @@ _QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
 
 
 def make_queue(name: QueueName, system: str, options: QueueOptions) -> Queue:
-    """Make the queue of one section of the configuration; raises ConfigurationError."""
-    return _QUEUES[system](name, options)
+    """Make the queue of one section of the configuration; raises ConfigurationError that names the section."""
+    try:
+        return _QUEUES[system](name, options)
+    except ConfigurationError as cause:
+        raise ConfigurationError(*(f"queues.{name}: {fault}" for fault in cause.faults)) from cause

@@ -26,7 +26,7 @@ TOP = 10
 def check(file: Path | None, name: str | None, as_json: bool) -> None:
     """Read every queue once and show what is waiting, started and stuck.
 
-    Exit code 0: nothing is stuck; 1: something is; 3: a database did not answer.
+    Exit code 0: nothing is stuck; 1: something is; 3: a queue could not be read.
 
     \b
     Examples:
@@ -90,15 +90,15 @@ def _print_queue(console: Console, view: QueueView) -> None:
         console.print()
         console.print(_attempts(view))
         if len(view.attempts) > TOP:
-            console.print(f"  … and {view.started - TOP} more started jobs; --json shows all that were read")
+            console.print(f"  … and {(view.started or 0) - TOP} more started jobs; --json shows all that were read")
         console.print()
 
 
 def _headline(view: QueueView) -> str:
     name = f"{view.queue} ({view.system})"
     if not view.up:
-        return f"✗ {name}: the database did not answer"
-    if view.stuck:
+        return f"✗ {name}: could not be read"
+    if view.stuck and view.started:
         return f"✗ {name}: {view.stuck} of {view.started} started {_jobs(view.started)} stuck, {view.waiting} waiting"
     return f"✓ {name}: nothing stuck; {view.started} started, {view.waiting} waiting"
 
@@ -154,8 +154,9 @@ def _about(attempt: AttemptView) -> str:
     detail = attempt.detail
     if "site" not in detail:
         return "-"
-    words = [f"site {detail['site']}", str(detail["date1"]), str(detail["plugin"] or ""), str(detail["report"] or "")]
-    return " ".join(word for word in words if word)
+    segment = f"segment {str(detail['segment'])[:8]}…" if detail["segment"] else ""
+    words = [f"site {detail['site']}", detail["date1"], segment, detail["plugin"], detail["report"]]
+    return " ".join(str(word) for word in words if word)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> Table:
@@ -183,6 +184,6 @@ def _span(seconds: float | None) -> str:
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         number, rest = divmod(rest, size)
-        if number or (unit == "s" and not parts):
+        if number or parts or unit == "s":
             parts.append(f"{number}{unit}")
     return " ".join(parts[:2])

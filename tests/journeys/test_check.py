@@ -56,10 +56,10 @@ def test_a_database_that_does_not_answer_is_exit_code_3(tmp_path: Path) -> None:
     )
     ended = queuemedic.run("--config", config, "check")
     assert ended.code == 3
-    assert "gone (matomo): the database did not answer" in ended.out
+    assert "gone (matomo): could not be read" in ended.out
     assert "hush" not in ended.out + ended.err
     (view,) = queuemedic.run("--config", config, "check", "--json").json["queues"]
-    assert (view["up"], view["read_at"], view["attempts"]) == (False, None, [])
+    assert (view["up"], view["read_at"], view["waiting"], view["attempts"]) == (False, None, None, [])
     assert view["error"]
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,26 +56,19 @@ def answer(request: str) -> None:
     """Do one worker's work: be seen to run, take the time it takes or until told to end, answer in JSON.
 
     In the background a worker says how far it is by its mark file: empty before, its pid while it works, gone after.
-    From when it catches FINISH it is at work; `matomo.Archiver.workers` looks for that.
+    It is at work as long as it has a handler for FINISH; `matomo.Archiver.workers` looks for that.
     """
     query = dict(parse_qsl(request))
     mark = Path(os.environ[FOLDER]) / f"{query['pid']}.pid" if "pid" in query else None
     if mark is not None:
         mark.write_text(str(os.getpid()))
-    with suppress(Finished):
-        signal.signal(FINISH, _finish)
-        time.sleep(float(os.environ[WORK_SECONDS]))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {FINISH})
+    signal.signal(FINISH, signal.default_int_handler)  # never called, only seen: the signal is waited for
+    signal.sigtimedwait({FINISH}, float(os.environ[WORK_SECONDS]))
+    signal.signal(FINISH, signal.SIG_IGN)
     print(json.dumps([{"idSite": query["idSite"], "nb_visits": 1}]), flush=True)
     if mark is not None:
         mark.unlink()
-
-
-class Finished(Exception):
-    """A worker has been told to end its work."""
-
-
-def _finish(*_: object) -> None:
-    raise Finished
 
 
 class Archiving:

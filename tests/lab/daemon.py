@@ -116,7 +116,7 @@ class Daemon:
         self._reap()
 
     def kill(self) -> None:
-        """End it and its children with SIGKILL, as a power failure would."""
+        """End it and its children with SIGKILL, as the kernel does when memory runs out."""
         self.freeze()
         family = self.family()
         for process in family:

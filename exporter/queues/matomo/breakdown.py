@@ -22,13 +22,16 @@ class BreakdownReader:
         self._max_reports = max_reports
         self._labelled: dict[tuple[str, str], None] = {}
 
-    def read(self, rows: Iterable[tuple[int, str, str | None, int]], *, blocked_jobs: int) -> Breakdown:
+    def read(self, rows: Iterable[tuple[int | None, str | None, str | None, int]], *, blocked_jobs: int) -> Breakdown:
         """Add up rows of (status, name, report, number)."""
         scopes: Counter[tuple[State, str]] = Counter()
         reports: Counter[tuple[State, tuple[str, str]]] = Counter()
         sizes: Counter[tuple[str, str]] = Counter()
         for status, name, report, number in rows:
-            state, subject = STATES[status], read_subject(name, report)
+            state = STATES.get(status)
+            if state is None:
+                continue
+            subject = read_subject(name, report)
             scopes[state, subject.scope] += number
             key = (subject.plugin, subject.report)
             if not any(key):

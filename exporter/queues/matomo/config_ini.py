@@ -15,6 +15,7 @@ from datetime import timedelta
 from html.entities import name2codepoint
 from pathlib import Path
 
+from exporter.database import Tls
 from exporter.errors import ConfigurationError
 
 from .ini import Entry, Sections, read_ini
@@ -50,18 +51,6 @@ USED: dict[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MatomoTls:
-    """What PHP hands to the TLS layer; without `ca_file` and `ca_path` the system's authorities count."""
-
-    ca_file: Path | None
-    ca_path: Path | None
-    cert_file: Path | None
-    key_file: Path | None
-    cipher: str | None
-    is_verified: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MatomoConfig:
     """What Queuemedic takes from Matomo's configuration.
 
@@ -77,7 +66,7 @@ class MatomoConfig:
     database: str
     tables_prefix: str
     charset: str | None
-    tls: MatomoTls | None
+    tls: Tls | None
     maintenance_mode: bool
     archive_failure_recovery_timeout: timedelta
 
@@ -169,20 +158,19 @@ def find_socket(entries: Mapping[str, Entry]) -> str | None:
     return port if port.startswith("/") else given(unix_socket)
 
 
-def read_tls(text: Mapping[str, str]) -> MatomoTls | None:
+def read_tls(text: Mapping[str, str]) -> Tls | None:
     """Give what PHP hands to the TLS layer; None where `enable_ssl` stands alone: PHP then connects without TLS."""
     ca_file, ca_path, cert_file, key_file = (
         Path(text[key]) if given(text[key]) else None for key in ("ssl_ca", "ssl_ca_path", "ssl_cert", "ssl_key")
     )
-    cipher = given(text["ssl_cipher"])
-    if not given(text["enable_ssl"]) or not (ca_file or ca_path or cert_file or key_file or cipher):
+    is_told_how = ca_file or ca_path or cert_file or key_file or given(text["ssl_cipher"])
+    if not given(text["enable_ssl"]) or not is_told_how:
         return None
-    return MatomoTls(
+    return Tls(
         ca_file=ca_file,
         ca_path=ca_path,
         cert_file=cert_file,
         key_file=key_file,
-        cipher=cipher,
         is_verified=not given(text["ssl_no_verify"]),
     )
 

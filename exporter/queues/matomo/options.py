@@ -6,11 +6,24 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
+from sqlalchemy import URL
 
-from exporter.options import Duration, QueueOptions, TlsOptions
+from exporter.database import Address, normalise
+from exporter.errors import ConfigurationError
+from exporter.options import Duration, QueueOptions, TlsSection
 from exporter.secrets import DatabaseUrl
 
 PREFIX = re.compile(r"[\w$-]{0,40}")
+
+
+def check_url(url: URL) -> None:
+    """Refuse what is no MariaDB or MySQL, or asks for TLS in a way that is not verified; raises ValueError."""
+    try:
+        dialect = Address(url=normalise(url)).dialect
+    except ConfigurationError as cause:
+        raise ValueError(str(cause)) from cause
+    if dialect != "mysql":
+        raise ValueError(f"url: Matomo keeps its queue in MariaDB or MySQL, not in {dialect}; write mysql://…")
 
 
 class MatomoOptions(QueueOptions):
@@ -23,7 +36,7 @@ class MatomoOptions(QueueOptions):
     url: DatabaseUrl | None = Field(None, description="mysql://user:password@host/database")
     url_file: Path | None = Field(None, description="a file that holds the URL")
     tables_prefix: str | None = Field(None, description="default: Matomo's configuration, or matomo_ with a URL")
-    tls: TlsOptions | None = None
+    tls: TlsSection = None
     stuck_after: Duration = timedelta(hours=2)
     timeout_after: Duration | None = timedelta(hours=4)
     worker_timeout_after: Duration | None = timedelta(hours=24)
@@ -37,6 +50,8 @@ class MatomoOptions(QueueOptions):
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
             raise ValueError(f"found {found}; give exactly one of matomo_config, url and url_file")
+        if self.url is not None:
+            check_url(self.url)
         if self.tables_prefix is not None and not PREFIX.fullmatch(self.tables_prefix):
             raise ValueError("tables_prefix is no start of a table name; write letters, digits and _, such as matomo_")
         return self

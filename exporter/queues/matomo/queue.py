@@ -8,10 +8,11 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row
+from sqlalchemy.exc import DBAPIError
 
 from exporter import clock
 from exporter.database import Reader, Transaction
-from exporter.errors import BadSchema, ReadError
+from exporter.errors import BadSchema, ReadError, Refused
 from exporter.jobs import Attempt, Breakdown, Cursor, Finished, JobId, Kind, QueueName, Signal, Snapshot, WorkerSigns
 from exporter.jobs import State as JobState
 
@@ -30,6 +31,9 @@ MOST_GROUPS = 100_000
 CHUNK = 5000
 LONGEST_ID = 21
 WRITE_RIGHTS = re.compile(r"^GRANT (?:.*\b)?(ALL PRIVILEGES|INSERT|UPDATE|DELETE|DROP|ALTER|CREATE|SUPER)\b.* ON ")
+
+# Denied, missing, or invalid (MariaDB 10.11, include/mysqld_error.h): 1356 and 1449 are about a view's definer.
+VIEW_ERRORS = frozenset({1045, 1054, 1142, 1143, 1146, 1356, 1370, 1449})
 
 SIGNS = WorkerSigns(
     commands=(("*console", "core:archive"), ("*archive.php",)),
@@ -52,7 +56,10 @@ class MatomoQueue:
         self.name = name
         self._options = options
         self._source = Source(options)
-        self.server = self._source.find_address().server
+        address = self._source.find_address()
+        if address.tls:
+            address.tls.context()
+        self.server = address.server
         self._reader = Reader(self._source.find_address, limit=options.poll_timeout)
         self._prepared: Connection | None = None
         self._statements: Statements | None = None
@@ -71,11 +78,11 @@ class MatomoQueue:
         return f"CREATE INDEX queuemedic ON {table} (status, period, date2, ts_invalidated)"
 
     def read(self, after: Cursor | None) -> Snapshot:
-        """Read the queue; once more, with the columns looked up anew, if one of them has gone."""
+        """Read the queue; once more, with the columns looked up anew, if one of them is gone or denied."""
         was_prepared = self._statements is not None
         try:
             return self._read(after)
-        except BadSchema:
+        except (BadSchema, Refused):
             self._statements = None
             if not was_prepared:
                 raise
@@ -146,16 +153,28 @@ class MatomoQueue:
         )
 
     def _read_signals(self, connection: Connection, statements: Statements) -> tuple[Signal, ...]:
-        rows = connection.execute(statements.signals).all() if statements.signals is not None else ()
         signals = [
-            Signal(name=str(name), value=float(value))
-            for name, value in rows
-            if value or not str(name).endswith("_timestamp_seconds")
+            Signal(name=name, value=float(value or 0))
+            for name, value in self._select_signals(connection, statements)
+            if value or not name.endswith("_timestamp_seconds")
         ]
         is_maintained = self._source.is_maintenance_mode()
         if is_maintained is not None:
             signals.append(Signal(name="matomo_maintenance_mode", value=float(is_maintained)))
         return tuple(signals)
+
+    def _select_signals(self, connection: Connection, statements: Statements) -> Sequence[tuple[str, float | None]]:
+        """Ask for the signals; a view that is broken or denied, for one because its definer is gone, is left out."""
+        if statements.signals is None:
+            return ()
+        try:
+            return [(str(row.name), row.value) for row in connection.execute(statements.signals)]
+        except DBAPIError as error:
+            if error.connection_invalidated or error.orig is None or error.orig.args[0] not in VIEW_ERRORS:
+                raise
+            log.warning("signals.refused", queue=self.name, error=str(error.orig))
+            statements.signals = None
+            return ()
 
     def _read_started(
         self, connection: Connection, statements: Statements, scan: Sequence[Row[Any]]
@@ -190,17 +209,21 @@ class MatomoQueue:
 
     def _read_blocked(self, connection: Connection, statements: Statements, started: tuple[Attempt, ...]) -> int:
         limit = self._options.timeout_after
-        overdue = [attempt for attempt in started if limit and attempt.age is not None and attempt.age >= limit]
-        if not overdue:
+        # A row without a start time is never taken back (5.2 and later), so it holds others back at once and for ever.
+        blockers = [
+            attempt
+            for attempt in started
+            if not attempt.has_start_time or (limit and attempt.age is not None and attempt.age >= limit)
+        ][:MOST_BLOCKERS]
+        if not blockers:
             return 0
         values: dict[str, object] = {}
-        for n, attempt in enumerate(overdue[:MOST_BLOCKERS]):
+        for n, attempt in enumerate(blockers):
             flag = attempt.natural_key[0].partition(".")[0]
             detail = attempt.detail
             values |= {f"site{n}": detail["site"], f"period{n}": detail["period"], f"flag{n}": flag}
             values |= {f"date1_{n}": detail["date1"], f"date2_{n}": detail["date2"]}
-        blockers = min(len(overdue), MOST_BLOCKERS)
-        return int(connection.execute(statements.blocked(blockers), values).scalar_one())
+        return int(connection.execute(statements.blocked(len(blockers)), values).scalar_one())
 
 
 def _read_enqueued(connection: Connection, statements: Statements, after: Cursor | None) -> dict[Kind, int]:

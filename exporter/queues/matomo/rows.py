@@ -11,7 +11,7 @@ from exporter.jobs import Attempt, AttemptKey, Claim, JobId, Kind, QueueName, St
 
 from .names import KINDS, OTHER_KIND, read_kind, read_subject
 
-STATES = MappingProxyType({0: State.WAITING, 1: State.STARTED})
+STATES: Mapping[object, State] = MappingProxyType({0: State.WAITING, 1: State.STARTED})
 REPEATED_HOUR = timedelta(hours=1)
 
 

@@ -28,7 +28,7 @@ class Source:
         tls = _tls(self._options.tls)
         if self._options.matomo_config:
             config = self._read_config(self._options.matomo_config)
-            return Address(url=_url(config), tls=tls or _matomo_tls(config))
+            return Address(url=_url(config), tls=tls or config.tls)
         if self._options.url_file:
             return Address(url=normalise(read_url(read_secret_file(self._options.url_file))), tls=tls)
         return Address(url=normalise(read_url(self._options.url)), tls=tls)
@@ -54,10 +54,19 @@ class Source:
 
     def _read_config(self, path: Path) -> MatomoConfig:
         """Read Matomo's layers of configuration, if one of them has changed since."""
-        stamp = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in layers(path) if file.exists())
+        stamp = tuple(map(_stamp, layers(path)))
         if self._config is None or stamp != self._stamp:
             self._config, self._stamp = read_config(path), stamp
         return self._config
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """Return what tells a file from its successor; what cannot be looked at is for `read_config` to say."""
+    try:
+        status = file.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
 
 
 def _url(config: MatomoConfig) -> URL:
@@ -80,15 +89,3 @@ def _tls(options: TlsOptions | None) -> Tls | None:
     if options is None:
         return None
     return Tls(ca_file=options.ca_file, cert_file=options.cert_file, key_file=options.key_file)
-
-
-def _matomo_tls(config: MatomoConfig) -> Tls | None:
-    if config.tls is None:
-        return None
-    return Tls(
-        ca_file=config.tls.ca_file,
-        ca_path=config.tls.ca_path,
-        cert_file=config.tls.cert_file,
-        key_file=config.tls.key_file,
-        is_verified=config.tls.is_verified,
-    )

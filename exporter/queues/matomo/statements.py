@@ -58,8 +58,8 @@ class Statements:
             f"SELECT idinvalidation, status FROM {invalidations} WHERE idinvalidation IN :ids"
         ).bindparams(bindparam("ids", expanding=True))
         self.breakdown = text(
-            f"SELECT status, name, report, COUNT(*) FROM {invalidations}"
-            " WHERE status IN (0, 1) GROUP BY status, name, report LIMIT :limit"
+            # No condition on status: with one, MariaDB reads every row through an index that begins with it.
+            f"SELECT status, name, report, COUNT(*) FROM {invalidations} GROUP BY status, name, report LIMIT :limit"
         )
         self.last_metric = text(f"SELECT COALESCE(MAX(metadataid), 0) FROM {metrics}")
         self.metrics = (

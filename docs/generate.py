@@ -1,0 +1,398 @@
+"""Write the reference pages that are made from the code: metrics, configuration, commands.
+
+`python docs/generate.py` writes them into docs/reference; with `--check` it writes nothing, names the pages that differ
+and exits 1. In: the catalogue of metrics, the models of the configuration, each command's own help.
+What the code does not say is here, as data: what a key is for, and which metric no part of this version publishes.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from exporter.catalogue import PROGRAM_METRICS, QUEUE_METRICS, Metric, Type
+from exporter.errors import ConfigurationError
+from exporter.facts import StuckReason
+from exporter.jobs import Role, State
+from exporter.options import QueueOptions, TlsOptions, show_duration
+from exporter.poller import OUTCOMES
+from exporter.queues.matomo.names import KINDS, SCOPES
+from exporter.queues.table import Columns
+from exporter.tracker import Ending
+from healers.metrics import MODES
+from healers.options import HealingOptions, HostOptions
+from queuemedic.cli import main as program
+from queuemedic.commands.check import DATABASE_DOWN, STUCK
+from queuemedic.config_file.model import WebOptions
+from queuemedic.systems import OPTIONS
+
+REFERENCE: Final = Path(__file__).parent / "reference"
+NOTICE: Final = "<!-- Made by docs/generate.py: change the code or that file, not this page. -->"
+HELP_WIDTH: Final = 78  # what click makes of a terminal of 80 columns
+
+
+def _waiting_for(what: str, names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), what)
+
+
+# A test compares this with what the code publishes.
+NOT_YET: Final[Mapping[str, str]] = {
+    **_waiting_for("a system with heartbeats", "initialisation_ratio heartbeat_age_seconds"),
+    **_waiting_for(
+        "Meltano", "meltano_last_success_timestamp_seconds meltano_last_duration_seconds meltano_runs_total"
+    ),
+    **_waiting_for(
+        "the healer",
+        "worker_verdicts orphaned_jobs heals_total heal_refusals_total blocked_heals quarantined_jobs breaker_open"
+        " heal_delay_seconds heal_pass_timestamp_seconds healer_leader",
+    ),
+    **_waiting_for(
+        "asking hosts",
+        "host_up host_answer_timestamp_seconds host_load_average host_processors host_worker_memory_bytes"
+        " worker_memory_limit_bytes probes_total probe_duration_seconds",
+    ),
+}
+
+LIMITS: Final = ("stuck_after", "timeout_after", "worker_timeout_after", "stale_after", "run_expected_every")
+LABELS: Final[Mapping[str, str]] = {
+    "queue": "the name in the configuration",
+    "system": ", ".join(OPTIONS),
+    "schema": "Matomo: the oldest release with the columns that were found, 4.0, 5.3 or 5.7",
+    "role": ", ".join(Role),
+    "state": ", ".join(State),
+    "kind": f"Matomo: {', '.join(KINDS)}, and other for a period it does not have; a table: what `columns.kind` holds",
+    "scope": ", ".join(SCOPES),
+    "plugin": "Matomo's plugin; other beyond `max_reports`",
+    "report": "Matomo's report within the plugin; other beyond `max_reports`",
+    "host": "the host that the rows record, by its configured name; none without one; other beyond `max_hosts`",
+    "reason": ", ".join(StuckReason),
+    "limit": ", ".join(LIMITS),
+    "label": "host, kind, report",
+    "outcome": f"of polls: {', '.join(OUTCOMES)}; of attempts: {', '.join(Ending)}",
+    "mode": f"{', '.join(MODES)}; in this version always disabled",
+}
+
+MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
+    "queues": {
+        "poll_every": "How often the queue is read.",
+        "poll_timeout": "How long one poll may take, connecting included; the server ends its statement, too.",
+        "stale_after": "The age at which figures leave the page; a value of your own does not grow with the interval.",
+        "stuck_after": "A started job of this age is stuck.",
+        "timeout_after": "A started job of this age is overdue, and to cross it counts as a timeout.",
+        "worker_timeout_after": "Published in `limit_seconds`, for rules about `oldest_worker_timestamp_seconds`.",
+        "timeout_window": "The window of `timeout_ratio`.",
+        "run_expected_every": "How often a run is started (cron); published in `limit_seconds`, for rules.",
+        "max_duty": "The largest part of one connection's time that polls take; after a slow poll comes a long pause.",
+        "max_hosts": "How many hosts have a label of their own, first come; the others are `other`.",
+        "max_kinds": "How many kinds have a label of their own, first come; the others are `other`.",
+        "max_started": "How many started jobs are read, the oldest first; the others are counted only.",
+    },
+    "web": {"listen": "Where the web server listens; `:9847` is every interface, and port 0 a free port."},
+    "matomo": {
+        "matomo_config": "Matomo's own `config/config.ini.php`, read again when it changes.",
+        "url": "The database: `mysql://user:password@host/database`; special characters in it percent-encoded.",
+        "url_file": "A file that holds such a URL and nothing else, read again at each new connection.",
+        "tables_prefix": "The prefix of Matomo's tables; it may be empty.",
+        "tls": "How the connection is verified, see below; without it nobody is, even where it is encrypted.",
+        "breakdown_every": "How often jobs are counted by scope and report, and blocked ones at all.",
+        "max_reports": "How many reports have a label of their own, first come; the others are `other`.",
+    },
+    "table": {
+        "url": "The database: `sqlite:////path/of/the.db`.",
+        "from": "The name of the table; its ids are numbers that rise.",
+        "columns": "Which column holds what, see below.",
+        "waiting_when": "SQL that is true of a waiting job; it is trusted.",
+        "started_when": "SQL that is true of a started job; it is trusted.",
+    },
+    "columns": {
+        "id": "The primary key, a rising number.",
+        "enqueued_at": "When the job came in; UTC, as SQLite writes it.",
+        "started_at": "When it was started; UTC, as SQLite writes it.",
+        "kind": "What kind of job it is; without it all are of the kind `job`.",
+        "host": "Which host runs it.",
+        "pid": "Which process runs it.",
+    },
+    "tls": {
+        "ca_file": "The authorities that may have signed the server's certificate, PEM.",
+        "cert_file": "A client certificate, PEM.",
+        "key_file": "Its key, PEM; only together with `cert_file`.",
+    },
+    "healing": {"mode": "This version only watches; every other mode is refused."},
+    "hosts": {"aliases": "Further names under which workers record this host."},
+}
+
+METRICS_HEAD: Final = """\
+# Metrics
+
+Every name begins with `queuemedic_`.
+The metrics of a queue carry the label `queue`, and a duration or an age is in seconds.
+
+Of a label's known values each is published, with 0 where there is nothing; hosts only while rows record them.
+A timestamp of nothing is absent.
+The column _Stale_ says whether a metric stays or goes when no poll has succeeded for `stale_after`.
+So a queue that is down never looks like an empty one, which says 0; `up` is 0 from the first failed poll on.
+
+## Of each queue
+"""
+
+LABELS_HEAD: Final = """\
+And the client library's own metrics of the process, such as `process_resident_memory_bytes`.
+
+## Labels
+"""
+
+RESERVED_HEAD: Final = """\
+## Declared, but not published by this version
+
+Their names and labels are reserved; this version does not publish them.
+"""
+
+CONFIGURATION_HEAD: Final = """\
+# Configuration
+
+The configuration is one YAML file.
+It is `--config FILE`, else `$QUEUEMEDIC_CONFIG`, else `./queuemedic.yml`, else `/etc/queuemedic/queuemedic.yml`.
+Without any of them, the `config/config.ini.php` of a Matomo in the current folder is enough.
+
+```yaml
+web:
+  listen: 127.0.0.1:9847
+queues:
+  analytics:
+    system: matomo
+    url: mysql://queuemedic:${QUEUEMEDIC_PASSWORD}@db01/matomo
+    tls: {ca_file: db-ca.pem}
+  mails:
+    system: table
+    url: sqlite:////srv/mails/jobs.db
+    from: jobs
+    columns: {id: id, kind: queue, enqueued_at: created_at, started_at: locked_at}
+    waiting_when: locked_at IS NULL
+    started_when: locked_at IS NOT NULL
+hosts:
+  web03: {aliases: [web03.example.org]}
+```
+
+A key that is not known, or is given twice, is refused.
+`queuemedic config check` names every fault with its line.
+`queuemedic config show` prints what is in force, without secrets.
+`queuemedic config schema` prints a JSON schema for editors.
+
+A duration is a text of numbers with `s`, `m`, `h` or `d`: `15s`, `5m`, `1h30m`.
+A path begins at the folder of the file that names it.
+`${NAME}` in a value is filled in from the environment, and `$$` is a dollar sign.
+
+## `web`
+"""
+
+QUEUES_HEAD: Final = """\
+## `queues.NAME`
+
+A name is at most 64 letters, digits, `_`, `.` and `-`, the first a letter or `_`; it is the label `queue`.
+Every queue has `system`, which is required, and `healing`, and these:
+"""
+
+TLS_HEAD: Final = """\
+### `tls`
+
+`tls: {}` verifies the server by the system's authorities; `tls:` with nothing behind it is no `tls` at all.
+"""
+
+HOSTS_HEAD: Final = """\
+## `hosts.NAME`
+
+The name is the one that workers record.
+"""
+
+COMMANDS_HEAD: Final = """\
+# Commands
+
+Results go to standard output, events and errors to standard error.
+Of several exit codes, `check` gives the first of 2, 3, 1.
+"""
+
+
+def main(arguments: Sequence[str] | None = None, *, folder: Path = REFERENCE) -> int:
+    """Write the pages, or with `--check` compare them; the exit code."""
+    parser = argparse.ArgumentParser(description="Write docs/reference from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the pages that differ")
+    is_check = parser.parse_args(arguments).check
+    pages = {"metrics.md": metrics_page(), "configuration.md": configuration_page(), "commands.md": commands_page()}
+    differing = [name for name, text in pages.items() if _read(folder / name) != text]
+    for name in differing:
+        if is_check:
+            sys.stdout.write(f"docs/reference/{name} differs from the code; run make docs\n")
+        else:
+            (folder / name).write_text(pages[name], encoding="utf-8")
+    return 1 if is_check and differing else 0
+
+
+def metrics_page() -> str:
+    """Every metric, first those that this version publishes."""
+    reserved = [metric for metric in (*QUEUE_METRICS, *PROGRAM_METRICS) if metric.name in NOT_YET]
+    return _page(
+        METRICS_HEAD,
+        _metrics_table(metric for metric in QUEUE_METRICS if metric.name not in NOT_YET),
+        "## Of the program",
+        _metrics_table(metric for metric in PROGRAM_METRICS if metric.name not in NOT_YET),
+        LABELS_HEAD,
+        _table(("Label", "Values"), ((f"`{name}`", values) for name, values in LABELS.items())),
+        RESERVED_HEAD,
+        _table(
+            ("Metric", "Type", "Labels", "Stale", "It needs"),
+            ((*_signature(metric), NOT_YET[metric.name]) for metric in reserved),
+        ),
+    )
+
+
+def configuration_page() -> str:
+    """Every key of the configuration, with its form and default."""
+    common = _table(
+        ("Key", "Value", *(f"Default, {name}" for name in OPTIONS), "Meaning"),
+        (
+            (f"`{key}`", _form(QueueOptions, key), *(_default(model, key) for model in OPTIONS.values()), meaning)
+            for key, meaning in _meanings(QueueOptions, "queues").items()
+        ),
+    )
+    return _page(
+        CONFIGURATION_HEAD,
+        _options_table(WebOptions, "web"),
+        QUEUES_HEAD,
+        common,
+        *(part for name, model in OPTIONS.items() for part in _system(name, model)),
+        "### `columns` of a table",
+        _options_table(Columns, "columns"),
+        TLS_HEAD,
+        _options_table(TlsOptions, "tls"),
+        "### `healing`",
+        _options_table(HealingOptions, "healing"),
+        HOSTS_HEAD,
+        _options_table(HostOptions, "hosts"),
+    )
+
+
+def commands_page() -> str:
+    """Every command's own help, and the exit codes."""
+    codes = {
+        0: "All is well.",
+        STUCK: "`check`: a job is stuck. Any command: an error that nobody expected, with a traceback.",
+        ConfigurationError.exit_code: "The configuration or the command line cannot be used.",
+        DATABASE_DOWN: "`check`: a database did not answer, or refused.",
+    }
+    parts = [COMMANDS_HEAD, _table(("Exit code", "Meaning"), ((str(code), text) for code, text in codes.items()))]
+    root = program.make_context("queuemedic", [], resilient_parsing=True, terminal_width=HELP_WIDTH)
+    for context in _contexts(root):
+        parts += [f"## `{context.command_path}`", f"```text\n{context.get_help()}\n```"]
+    return _page(*parts)
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    """Walk through a command and those below it."""
+    yield context
+    command = context.command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child:
+                yield from _contexts(child.make_context(name, [], parent=context, resilient_parsing=True))
+
+
+def _system(name: str, model: type[QueueOptions]) -> Iterator[str]:
+    yield f"### `system: {name}`"
+    yield _options_table(model, name, without=frozenset(QueueOptions.model_fields))
+    if name == "matomo":
+        yield "Exactly one of `matomo_config`, `url` and `url_file` is required."
+
+
+def _metrics_table(metrics: Iterable[Metric]) -> str:
+    rows = ((*_signature(metric), _meaning(metric)) for metric in metrics)
+    return _table(("Metric", "Type", "Labels", "Stale", "Meaning"), rows)
+
+
+def _signature(metric: Metric) -> tuple[str, str, str, str]:
+    labels = " ".join(f"`{label}`" for label in metric.labels)
+    return f"`{metric.name}`", metric.type, labels, "stays" if metric.is_lasting else "goes"
+
+
+def _meaning(metric: Metric) -> str:
+    buckets = f" Buckets: {' '.join(f'{bound:g}' for bound in metric.buckets)}."
+    return metric.help + (buckets if metric.type is Type.HISTOGRAM else "")
+
+
+def _options_table(model: type[BaseModel], section: str, *, without: frozenset[str] = frozenset()) -> str:
+    names = {field.alias or name: name for name, field in model.model_fields.items()}
+    rows = (
+        (f"`{key}`", _form(model, names[key]), _default(model, names[key]), meaning)
+        for key, meaning in _meanings(model, section, without=without).items()
+    )
+    return _table(("Key", "Value", "Default", "Meaning"), rows)
+
+
+def _meanings(model: type[BaseModel], section: str, *, without: frozenset[str] = frozenset()) -> Mapping[str, str]:
+    """Return what each key of a model is for; raises KeyError where a key has no meaning, or a meaning no key."""
+    keys = {field.alias or name for name, field in model.model_fields.items()} - without
+    if differing := keys ^ MEANINGS[section].keys():
+        raise KeyError(f"docs/generate.py, MEANINGS, {section}: {', '.join(sorted(differing))}")
+    return MEANINGS[section]
+
+
+def _default(model: type[BaseModel], name: str) -> str:
+    """Say what holds where the key is not given, as a person would write it."""
+    field: FieldInfo = model.model_fields[name]
+    match field.default:
+        case _ if field.default is PydanticUndefined:
+            return "required"
+        case None:
+            hint = field.description or ""
+            return hint.removeprefix("default: ") if hint.startswith("default: ") else "none"
+        case timedelta() as span:
+            return f"`{show_duration(span)}`"
+        case tuple():
+            return "`[]`"
+    return f"`{field.default}`"
+
+
+def _form(model: type[BaseModel], name: str) -> str:
+    """Say what a value looks like, from the schema that also editors use."""
+    schema = model.model_json_schema(by_alias=False)["properties"][name]
+    parts = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+    return " or ".join(_form_of(part) for part in parts)
+
+
+def _form_of(schema: Mapping[str, Any]) -> str:
+    words = {"path": "path", "string": "text", "array": "list of texts"}
+    if "$ref" in schema:
+        return "mapping"
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if schema["type"] == "integer":
+        return f"{schema['minimum']} to {schema['maximum']}"
+    if schema["type"] == "number":
+        return f"above {schema['exclusiveMinimum']:g}, at most {schema['maximum']:g}"
+    if "examples" in schema:
+        return {"15s": "duration", "127.0.0.1:9847": "`host:port`"}.get(schema["examples"][0], "URL")
+    return words[schema.get("format", schema["type"])]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join((NOTICE, *(part.strip() for part in parts))) + "\n"
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
