@@ -262,6 +262,63 @@ def test_signals_come_through_the_view_only_where_there_is_a_grant(
         assert {signal.name: signal.value for signal in snapshot.signals} == signals
 
 
+def test_a_view_that_is_broken_is_left_out(
+    mariadb: MariaDb, matomo_database: str, open_queue: Callable[..., MatomoQueue]
+) -> None:
+    """The administrator who made it has left, and his account was dropped: the queue is read all the same."""
+    mariadb.sql("CREATE OR REPLACE USER lab_definer")
+    mariadb.sql(
+        "CREATE DEFINER = lab_definer SQL SECURITY DEFINER VIEW matomo_queuemedic_signals AS "
+        + SIGNALS.format(option="matomo_option"),
+        database=matomo_database,
+    )
+    mariadb.sql("DROP USER lab_definer")
+    matomo.insert_rows(mariadb, matomo_database, {})
+    queue = open_queue(matomo_database, SELECT, "SELECT ON matomo_queuemedic_signals")
+    for _ in range(2):
+        snapshot = queue.read(None)
+        assert (snapshot.signals, jobs(snapshot)) == ((), {"day": 1})
+
+
+def test_rights_on_optional_tables_that_go_away_are_no_failure(
+    mariadb: MariaDb, open_queue: Callable[..., MatomoQueue]
+) -> None:
+    """Without archiving_metrics the queue is read as one of 5.3."""
+    with mariadb.database() as database:
+        matomo.create_tables(mariadb, database, version="5.7")
+        queue = open_queue(database, SELECT, "SELECT ON matomo_archiving_metrics")
+        first = queue.read(None)
+        assert first.schema == "5.7"
+        mariadb.sql("DROP TABLE matomo_archiving_metrics", database=database)
+        assert queue.read(first.cursor).schema == "5.3"
+
+
+def test_what_a_row_without_start_time_or_overdue_holds_back_is_counted(
+    mariadb: MariaDb, matomo_database: str, open_queue: Callable[..., MatomoQueue]
+) -> None:
+    """Same site, overlapping dates, same or higher period; two different segments do not block each other."""
+    day = {"date1": "2026-01-15", "date2": "2026-01-15"}
+    month = {"date1": "2026-01-01", "date2": "2026-01-31", "period": 3}
+    one, two = "done" + "a" * 32, "done" + "b" * 32
+    matomo.insert_rows(
+        mariadb,
+        matomo_database,
+        {**day, "status": 1, "ts_started": None},
+        {**day, "idsite": 2, "status": 1, "ts_started": timedelta(hours=5), "name": one},
+        {**day, "idsite": 3, "status": 1, "ts_started": timedelta(hours=1)},
+        month,
+        {**month, "name": two},
+        {**day, "date1": "2026-01-16", "date2": "2026-01-16"},
+        {**month, "idsite": 2, "name": one + ".Actions"},
+        {**month, "idsite": 2, "name": two},
+        {**month, "idsite": 2},
+        {**month, "idsite": 3},
+    )
+    breakdown = open_queue(matomo_database).read(None).breakdown
+    assert breakdown is not None
+    assert breakdown.blocked_jobs == 4
+
+
 def test_finished_archives_are_read_once_each(mariadb: MariaDb, open_queue: Callable[..., MatomoQueue]) -> None:
     """From 5.7 on `archiving_metrics` has real durations, in milliseconds; those before the first poll do not count."""
     with mariadb.database() as database:

@@ -151,12 +151,30 @@ def test_an_unreadable_matomo_configuration_says_what_helps(tmp_path: Path) -> N
     file.chmod(0o600)
     os.chown(file, 65534, 65534)
     without_rights = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
-    done = subprocess.run(
-        [*without_rights, QUEUEMEDIC, "check"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert str(file) in done.stderr
-    assert "url_file" in done.stderr
+    for mode in (0o755, 0o700):
+        file.parent.chmod(mode)
+        os.chown(file.parent, 65534, 65534)
+        done = subprocess.run(
+            [*without_rights, QUEUEMEDIC, "check"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2, done.stderr
+        assert str(file.parent) in done.stderr
+        assert "url_file" in done.stderr
+
+
+def test_config_check_finds_what_would_fail_at_the_start(tmp_path: Path) -> None:
+    """Files that are named have to be there, and a database of another kind is refused."""
+    queue = {"system": "matomo", "url": "mysql://h/d", "tls": {"ca_file": "gone.pem"}}
+    for command in (["config", "check"], ["check"], ["serve"]):
+        ended = queuemedic.run("--config", queuemedic.write_config(tmp_path, {"q": queue}), *command)
+        assert (ended.code, ended.out) == (2, "")
+        assert "queues.q: tls:" in ended.err
+        assert "gone.pem" in ended.err
+    for url in ("postgresql://h/d", "mysql://h/d?ssl_ca=x.pem", "oracle://h/d"):
+        config = queuemedic.write_config(tmp_path, {"q": {"system": "matomo", "url": url}})
+        ended = queuemedic.run("--config", config, "config", "check")
+        assert (ended.code, ended.out) == (2, "")
+        assert re.search(r"queuemedic\.yml:\d+: queues\.q", ended.err)
 
 
 def test_a_port_in_use_is_said_before_anything_begins(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:

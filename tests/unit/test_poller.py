@@ -177,6 +177,17 @@ def test_a_snapshot_is_stale_three_intervals_after_it_was_read(clock: Clock) -> 
     assert not watched.poller.is_fresh
 
 
+def test_an_own_limit_for_stale_is_never_below_three_intervals_in_force(clock: Clock) -> None:
+    """A queue that is polled less often, since a poll takes long, does not lose its gauges in between."""
+    watched = Watched(clock, stale_after=timedelta(seconds=60))
+    watched.poll()
+    assert watched.poller.status.stale_after == timedelta(seconds=60)
+    watched.poll(takes=3.0)
+    assert watched.poller.status.interval == timedelta(seconds=60)
+    assert watched.poller.status.stale_after == timedelta(seconds=180)
+    assert watched.poller.seconds_to_wait == 57.0
+
+
 def test_a_busy_server_is_left_alone(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most two polls at a time go to one server; a third comes back later and is no failure."""
     monkeypatch.setattr("exporter.poller.SLOT_WAIT_SECONDS", 0.01)
