@@ -5,11 +5,10 @@ The only module that connects. A `Reader` holds at most one connection and gives
 - one transaction sees one state of the data (repeatable read), and none outlives its poll;
 - the whole transaction, connecting included, has one deadline: the server ends the statement, and if nothing comes
   back the socket is shut down from another thread. The drivers' own timeouts are not used: PyMySQL's (1.2.4) begin
-  anew with each byte, psycopg's (3.3) last 2 s at least, and a frozen PostgreSQL hangs psycopg for ever;
+  anew with each byte, psycopg's (3.3) last 2 s at least. Only the resolver keeps to limits of its own (resolv.conf);
 - after any failure the connection is dropped, and the next transaction opens a new one. A connection that the server
   closed while it was idle is replaced without a failure.
 TLS is verified whenever it is asked for: PyMySQL's own `ssl_ca` alone is not, so it gets an `ssl.SSLContext`.
-Not covered by the deadline, as nothing can interrupt it: the resolver, which has limits of its own (resolv.conf).
 """
 
 import math
@@ -25,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import sqlalchemy
@@ -52,9 +51,6 @@ CLOCK: Final = MappingProxyType(
 )
 # psycopg's binary wheels bring an OpenSSL that does not know where the system keeps its authorities.
 AUTHORITIES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-
-T = TypeVar("T")
-C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +118,8 @@ class Deadline:
     """
 
     def __init__(self, limit: timedelta) -> None:
-        self._limit_seconds = limit.total_seconds()
-        self._ends = clock.monotonic_seconds() + self._limit_seconds
+        self.limit_seconds = limit.total_seconds()
+        self._ends = clock.monotonic_seconds() + self.limit_seconds
         self._abort: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._held = ExitStack()
@@ -148,24 +144,24 @@ class Deadline:
         """Return the seconds left; raises PollTimeout when there are none."""
         left = self._ends - clock.monotonic_seconds()
         if left <= 0:
-            raise PollTimeout(f"no answer within {self._limit_seconds:g} s")
+            raise PollTimeout(f"no answer within {self.limit_seconds:g} s")
         return left
 
-    def abort_with(self, abort: Callable[[], None] | None) -> None:
-        """Say what ends the work in hand; None when there is none. Waits for an abort that is being carried out."""
+    def abort_with(self, abort: Callable[[], None]) -> None:
+        """Say what ends the work in hand."""
         with self._lock:
             self._abort = abort
 
-    def shut_down(self, number: int) -> None:
-        """Let the work in hand end by the shutdown of this socket.
+    def abort_by_shutdown(self, connection: Any) -> None:
+        """Let the work in hand end by a shutdown of this connection's socket.
 
         Of a duplicate: the driver may close its own at any time, and the number may then be another connection's.
         """
-        duplicate = self._held.enter_context(socket.socket(fileno=os.dup(number)))
+        duplicate = self._held.enter_context(socket.socket(fileno=os.dup(connection.fileno())))
         self.abort_with(partial(duplicate.shutdown, socket.SHUT_RDWR))
 
     def _abort_in_time(self) -> None:
-        seconds = self._limit_seconds
+        seconds = self.limit_seconds
         while not self._is_over.wait(seconds):
             with self._lock, suppress(OSError, sqlite3.ProgrammingError):  # what is closed already has ended
                 if self._abort:
@@ -212,12 +208,16 @@ class Reader:
         """Close the connection, if there is one, in the server's own way; does not wait for an answer."""
         connection, self._connection = self._connection, None
         if connection:
-            connection.invalidate()  # else `close` would wait for the answer to a ROLLBACK
+            with suppress(SQLAlchemyError):
+                connection.invalidate()  # else `close` would wait for the answer to a ROLLBACK
             connection.close()
 
     def _begin(self, deadline: Deadline) -> Transaction:
         if self._connection:
-            deadline.shut_down(_socket_number(self._connection.connection.dbapi_connection))
+            held: Any = self._connection.connection.dbapi_connection
+            deadline.abort_by_shutdown(
+                held if self._dialect == "postgresql" else held._sock
+            )  # PyMySQL has no name for it
             try:
                 return self._read_clock(self._connection)
             except SQLAlchemyError as cause:
@@ -241,8 +241,8 @@ class Reader:
     def _end(self) -> None:
         if self._connection:
             self._connection.rollback()
-        if self._dialect == "sqlite":
-            self.close()
+            if self._dialect == "sqlite" or self._connection.invalidated:
+                self.close()
 
     def _connect(self, deadline: Deadline) -> Connection:
         address = self._find_address()
@@ -251,11 +251,8 @@ class Reader:
             engine = sqlalchemy.create_engine(address.url, poolclass=NullPool)
         except ModuleNotFoundError as cause:
             raise ConfigurationError("url: PostgreSQL needs a driver; pip install 'queuemedic[postgresql]'") from cause
-
-        @event.listens_for(engine, "do_connect")
-        def connect(dialect: Any, _record: object, _arguments: object, parameters: dict[str, Any]) -> Any:
-            return OPENERS[address.dialect](dialect.loaded_dbapi, parameters, address, deadline)
-
+        opener = partial(OPENERS[address.dialect], address=address, deadline=deadline)
+        event.listen(engine, "do_connect", lambda dialect, _, __, given: opener(dialect.loaded_dbapi, given))
         if address.dialect == "sqlite":
             event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         event.listen(engine, "before_cursor_execute", self._before_statement)
@@ -288,11 +285,10 @@ def normalise(url: URL) -> URL:
 
 
 def _limit(connection: Connection, seconds: float) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement that limits those to come.
+    """Return the statement that limits those to come; 0 would be no limit.
 
-    MariaDB counts `max_statement_time` in seconds, MySQL `max_execution_time` in milliseconds; 0 is no limit.
-    PostgreSQL's hold for the transaction, not the session: behind a pooler, sessions are shared.
-    SQLite does not mind an interrupt while it waits for a lock.
+    PostgreSQL's limits hold for the transaction, not the session: behind a pooler, sessions are shared.
+    SQLite does not mind an interrupt while it waits for a lock, so that gets a limit, too.
     """
     milliseconds = max(math.ceil(seconds * 1000), 1)
     if connection.dialect.name == "sqlite":
@@ -300,19 +296,9 @@ def _limit(connection: Connection, seconds: float) -> tuple[str, tuple[Any, ...]
     if connection.dialect.name == "postgresql":
         names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
         return "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) AS name", (str(milliseconds), names)
-    if _is_mariadb(connection.connection.dbapi_connection):
+    if getattr(connection.dialect, "is_mariadb", False):
         return "SET SESSION max_statement_time = %s", (max(seconds, 0.001),)
     return "SET SESSION max_execution_time = %s", (milliseconds,)
-
-
-def _is_mariadb(driver_connection: Any) -> bool:
-    return "mariadb" in driver_connection.get_server_info().lower()
-
-
-def _socket_number(driver_connection: Any) -> int:
-    """PyMySQL has no public name for its socket; psycopg has fileno()."""
-    owner = driver_connection if hasattr(driver_connection, "fileno") else driver_connection._sock
-    return int(owner.fileno())
 
 
 def _open_sqlite(_driver: Any, _parameters: object, address: Address, deadline: Deadline) -> sqlite3.Connection:
@@ -330,7 +316,7 @@ def _open_sqlite(_driver: Any, _parameters: object, address: Address, deadline: 
 
 def _open_postgresql(driver: Any, parameters: dict[str, Any], address: Address, deadline: Deadline) -> Any:
     """Do what `psycopg.connect` does (3.3), within the deadline."""
-    del parameters["context"]
+    parameters.pop("context", None)
     parameters |= {"application_name": "queuemedic", **_libpq_tls(address.tls)}
 
     def start(attempt: dict[str, Any], seconds: float) -> Any:
@@ -339,7 +325,7 @@ def _open_postgresql(driver: Any, parameters: dict[str, Any], address: Address, 
 
     attempts = driver.conninfo.conninfo_attempts(parameters)
     connection = driver.Connection(_first(attempts, start, fault=driver.OperationalError, deadline=deadline))
-    deadline.shut_down(connection.fileno())
+    deadline.abort_by_shutdown(connection)
     connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     connection.prepare_threshold = None  # else fails when a column's type has changed, and behind a pooler
@@ -350,13 +336,10 @@ def _libpq_tls(tls: Tls | None) -> Mapping[str, str]:
     if tls is None:
         return {}
     tls.context()  # says by its name which file cannot be used
-    found: dict[str, object] = {"sslmode": "require"}
-    if tls.is_verified:
-        known = ssl.get_default_verify_paths().cafile or next(filter(os.path.exists, AUTHORITIES), "system")
-        found = {"sslmode": "verify-full", "sslrootcert": tls.ca_file or known}
-    if tls.cert_file:
-        found |= {"sslcert": tls.cert_file, "sslkey": tls.key_file or tls.cert_file}
-    return {name: str(value) for name, value in found.items()}
+    known = ssl.get_default_verify_paths().cafile or next(filter(os.path.exists, AUTHORITIES), "system")
+    verified = {"sslmode": "verify-full", "sslrootcert": str(tls.ca_file or known)}
+    own = {"sslcert": str(tls.cert_file), "sslkey": str(tls.key_file or tls.cert_file)}
+    return (verified if tls.is_verified else {"sslmode": "require"}) | (own if tls.cert_file else {})
 
 
 def _open_mysql(driver: Any, parameters: dict[str, Any], address: Address, deadline: Deadline) -> Any:
@@ -368,54 +351,46 @@ def _open_mysql(driver: Any, parameters: dict[str, Any], address: Address, deadl
         parameters["ssl"] = address.tls.context()
     connection = driver.connect(**parameters)
     link = _first(_endpoints(parameters), _open_socket, fault=OSError, deadline=deadline)
-    deadline.shut_down(link.fileno())
+    deadline.abort_by_shutdown(link)
     connection.connect(link)
-    _prepare_mysql(connection, math.ceil(deadline.remaining_seconds()))
-    return connection
-
-
-def _prepare_mysql(driver_connection: Any, seconds: int) -> None:
-    """Make a session read-only; one statement each, since one `init_command` takes only one."""
-    with driver_connection.cursor() as cursor:
+    seconds = math.ceil(deadline.limit_seconds)
+    with connection.cursor() as cursor:
         cursor.execute("SET SESSION sql_mode = ''")
         cursor.execute("SET SESSION TRANSACTION READ ONLY")
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("SET SESSION lock_wait_timeout = %s", (seconds,))
-        if _is_mariadb(driver_connection):
+        if "mariadb" in connection.get_server_info().lower():
             cursor.execute("SET SESSION idle_transaction_timeout = %s", (seconds,))
+    return connection
 
 
-def _endpoints(parameters: Mapping[str, Any]) -> list[Any]:
+def _endpoints(parameters: Mapping[str, Any]) -> list[tuple[int, Any]]:
     if "unix_socket" in parameters:
-        return [parameters["unix_socket"]]
+        return [(socket.AF_UNIX, parameters["unix_socket"])]
     host, port = parameters.get("host") or "localhost", parameters.get("port") or 3306
-    return [found[4][:2] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    return [(found[0], found[4]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-def _open_socket(endpoint: Any, seconds: float) -> socket.socket:
-    """Connect to a path or to (address, port)."""
-    if isinstance(endpoint, tuple):
-        opened = socket.create_connection(endpoint, seconds)
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return opened
+def _open_socket(endpoint: tuple[int, Any], seconds: float) -> socket.socket:
+    family, place = endpoint
     with ExitStack() as undo:
-        opened = undo.enter_context(socket.socket(socket.AF_UNIX))
+        opened = undo.enter_context(socket.socket(family))
         opened.settimeout(seconds)
-        opened.connect(endpoint)
+        opened.connect(place)
+        if family != socket.AF_UNIX:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         undo.pop_all()
     return opened
 
 
 def _first(
-    candidates: Sequence[T], open_one: Callable[[T, float], C], *, fault: type[Exception], deadline: Deadline
-) -> C:
+    candidates: Sequence[Any], open_one: Callable[[Any, float], Any], *, fault: type[Exception], deadline: Deadline
+) -> Any:
     """Open the first that answers; each has its share of the time, so that a dead one leaves some for the next."""
-    *others, last = candidates
-    for left, candidate in zip(range(len(candidates), 1, -1), others, strict=True):
+    for left in range(len(candidates), 1, -1):
         with suppress(fault):
-            return open_one(candidate, min(CONNECT_SECONDS, deadline.remaining_seconds() / left))
-    return open_one(last, min(CONNECT_SECONDS, deadline.remaining_seconds()))
+            return open_one(candidates[-left], min(CONNECT_SECONDS, deadline.remaining_seconds() / left))
+    return open_one(candidates[-1], min(CONNECT_SECONDS, deadline.remaining_seconds()))
 
 
 OPENERS: Final = MappingProxyType({"mysql": _open_mysql, "postgresql": _open_postgresql, "sqlite": _open_sqlite})
