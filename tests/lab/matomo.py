@@ -19,7 +19,7 @@ from .waiting import wait_until
 
 VERSIONS = matomo_tables.VERSIONS
 CONSOLE = Path(__file__).with_name("console")
-END_SECONDS = 20.0
+END_SECONDS = 60.0
 MARK = "LAB_ARCHIVER"
 
 TIME_ZONES = ("UTC", "America/New_York", "Asia/Karachi")
