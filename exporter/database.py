@@ -215,9 +215,8 @@ class Reader:
     def _begin(self, deadline: Deadline) -> Transaction:
         if self._connection:
             held: Any = self._connection.connection.dbapi_connection
-            deadline.abort_by_shutdown(
-                held if self._dialect == "postgresql" else held._sock
-            )  # PyMySQL has no name for it
+            # PyMySQL has no public name for its socket.
+            deadline.abort_by_shutdown(held._sock if self._dialect == "mysql" else held)
             try:
                 return self._read_clock(self._connection)
             except SQLAlchemyError as cause:
@@ -260,13 +259,13 @@ class Reader:
         return self._connection
 
     def _before_statement(self, connection: Connection, *arguments: Any) -> None:
-        """Hold the server's limit for a statement at what is left of the poll; over a network, to the second."""
+        """Hold the server's limit for a statement at what is left of the poll, to the second."""
         *_, context, _is_many = arguments
         if self._deadline is None or context.execution_options.get("sets_limit"):
             return
         left = self._deadline.remaining_seconds()
         seconds = self._limit.total_seconds()
-        if self._dialect == "sqlite" or seconds - left > 1.0:
+        if seconds - left > 1.0:
             seconds = left
         if seconds != self._statement_seconds:
             self._statement_seconds = seconds
@@ -328,7 +327,6 @@ def _open_postgresql(driver: Any, parameters: dict[str, Any], address: Address, 
     deadline.abort_by_shutdown(connection)
     connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
-    connection.prepare_threshold = None  # else fails when a column's type has changed, and behind a pooler
     return connection
 
 

@@ -56,7 +56,7 @@ SQLSTATES: Final = MappingProxyType(
 NO_SESSION: Final = MappingProxyType(
     {
         r'FATAL: +database ".*" does not exist': BadSchema,
-        r"FATAL: .*(too many clients|slots|starting|shutting|recovery|not yet|terminating)": Unreachable,
+        r"FATAL: +(sorry, too many|remaining connection slots|the database system|terminating)": Unreachable,
         r"FATAL: |certificate|private key|does not support SSL": Refused,
     }
 )

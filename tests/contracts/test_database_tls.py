@@ -5,6 +5,7 @@ No message holds a password or a statement.
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pymysql
@@ -24,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from sqlalchemy import make_url
 
+import exporter.database
 from exporter.database import Tls
 from exporter.driver_errors import read_error
 from exporter.errors import BadSchema, ConfigurationError, PollTimeout, ReadError, Refused, Unreachable
@@ -146,6 +149,14 @@ def test_a_server_is_verified_by_its_authority(secured: Secured, monkeypatch: py
     assert cipher(url, secured.tls(ca_file=stranger, is_verified=False)) != ""
     monkeypatch.setenv("SSL_CERT_FILE", str(secured.authority.ca_file))
     assert cipher(url, Tls()) != ""
+
+
+def test_the_authorities_of_the_system_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The OpenSSL that comes with psycopg does not know where they are."""
+    with secured_by("postgres") as secured:
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
+        monkeypatch.setattr(exporter.database, "AUTHORITIES", ("/missing", str(secured.authority.ca_file)))
+        assert cipher(secured.database.url, Tls()) != ""
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])
