@@ -8,7 +8,6 @@ Writes bench/results.csv and prints the same as a table.
 import csv
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from exporter.jobs import Cursor, QueueName
 from exporter.page import Format, Page
 from exporter.poller import Poller
 from exporter.queues.matomo import MatomoOptions, MatomoQueue
+from exporter.slots import ServerSlots
 from tests.contracts.benches import SELECT
 from tests.lab import matomo, run
 from tests.lab.mariadb import MariaDb
@@ -94,7 +94,7 @@ def measure_scrape(queue: MatomoQueue) -> list[tuple[str, float, float]]:
         page.update(status.name, collect_queue(status), valid_until=valid_until)
 
     options = MatomoOptions.model_validate({"url": "mysql://localhost/x"})
-    Poller(queue, options, aliases={}, server_slots=threading.Semaphore(), publish=publish).poll()
+    Poller(queue, options, aliases={}, server_slots=ServerSlots(1), publish=publish).poll()
     families = list(collect_queue(statuses[-1]))
 
     class Registry(Collector):

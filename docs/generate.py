@@ -83,7 +83,7 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
     "queues": {
         "poll_every": "How often the queue is read.",
         "poll_timeout": "How long one poll may take, connecting included; the server ends its statement, too.",
-        "stale_after": "The age at which figures leave the page; a value of your own does not grow with the interval.",
+        "stale_after": "The age at which figures leave the page; never less than three poll intervals in force.",
         "stuck_after": "A started job of this age is stuck.",
         "timeout_after": "A started job of this age is overdue, and to cross it counts as a timeout.",
         "worker_timeout_after": "Published in `limit_seconds`, for rules about `oldest_worker_timestamp_seconds`.",

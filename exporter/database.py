@@ -33,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from . import clock
 from .driver_errors import read_error
-from .errors import ConfigurationError, PollTimeout, Refused, Unreachable
+from .errors import ConfigurationError, NoAnswer, PollTimeout, Refused, Unreachable
 from .jobs import Role
 
 CONNECT_SECONDS: Final = 10.0
@@ -188,11 +188,20 @@ class Reader:
         """Run the block in a read-only transaction; raises ReadError, and drops the connection, after any failure."""
         with Deadline(self._limit) as deadline:
             self._deadline = deadline
+            has_begun = False
             try:
-                yield self._begin(deadline)
+                transaction = self._begin(deadline)
+                has_begun = True
+                yield transaction
                 self._end()
             except BaseException as cause:
                 self.close()
+                if (
+                    deadline.has_expired
+                    and not has_begun
+                    and isinstance(cause, SQLAlchemyError | OSError | PollTimeout)
+                ):
+                    raise NoAnswer(f"no answer within {deadline.limit_seconds:g} s") from cause
                 if isinstance(cause, SQLAlchemyError | OSError):
                     raise read_error(cause, has_expired=deadline.has_expired, limit=self._limit) from cause
                 raise
@@ -348,7 +357,13 @@ def _open_mysql(driver: Any, parameters: dict[str, Any], address: Address, deadl
     if address.tls:
         parameters["ssl"] = address.tls.context()
     connection = driver.connect(**parameters)
-    link = _first(_endpoints(parameters), _open_socket, fault=OSError, deadline=deadline)
+    try:
+        link = _first(_endpoints(parameters), _open_socket, fault=OSError, deadline=deadline)
+    except OSError as cause:
+        if deadline.has_expired:
+            raise
+        place = parameters.get("unix_socket") or f"{parameters.get('host')}:{parameters.get('port') or 3306}"
+        raise Unreachable(f"cannot connect to {place}: {cause.strerror or cause}") from cause
     deadline.abort_by_shutdown(link)
     connection.connect(link)
     seconds = math.ceil(deadline.limit_seconds)

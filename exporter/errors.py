@@ -39,6 +39,10 @@ class PollTimeout(ReadError):
     outcome = "timeout"
 
 
+class NoAnswer(PollTimeout):
+    """The database did not even say what time it is."""
+
+
 class Unreachable(ReadError):
     """The database could not be reached."""
 

@@ -132,6 +132,7 @@ def _hosts(
     return {
         label: _host(
             by_host[label],
+            history=history,
             stuck=Counter(stuck[attempt.key] for attempt in by_host[label] if attempt.key in stuck),
             overdue=sum(attempt.key in overdue for attempt in by_host[label]),
             left_out=left_out if label == OTHER else 0,
@@ -144,12 +145,15 @@ def _hosts(
 def _host(
     attempts: list[Attempt],
     *,
+    history: History,
     stuck: Mapping[StuckReason, int],
     overdue: int,
     left_out: int,
     oldest_worker_at: datetime | None,
 ) -> HostFacts:
-    workers = Counter((attempt.host, attempt.pid_text) for attempt in attempts if attempt.pid_text is not None)
+    workers = Counter(
+        (history.host_of(attempt), attempt.pid_text) for attempt in attempts if attempt.pid_text is not None
+    )
     return HostFacts(
         started=len(attempts) + left_out,
         workers=len(workers),

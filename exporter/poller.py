@@ -17,12 +17,13 @@ import structlog
 from . import clock
 from .catalogue import FAST_BUCKETS
 from .collector import QueueStatus, Reading
-from .errors import QueuemedicError, ReadError
+from .errors import NoAnswer, QueuemedicError, ReadError
 from .facts import derive_facts
 from .histogram import Histogram
 from .jobs import QueueName
 from .options import QueueOptions
 from .queues.protocol import Queue
+from .slots import ServerSlots
 from .tracker import History, track
 
 OUTCOMES: Final = ("ok", "timeout", "unreachable", "refused", "bad_schema", "failed")
@@ -50,7 +51,7 @@ class Poller:
         options: QueueOptions,
         *,
         aliases: Mapping[str, str],
-        server_slots: threading.Semaphore,
+        server_slots: ServerSlots,
         publish: Callable[[QueueStatus, float], None],
     ) -> None:
         """Publishes at once: until the first poll has ended, the queue is down."""
@@ -60,6 +61,7 @@ class Poller:
         self._publish = publish
         self._polling = threading.Lock()
         self._earliest = 0.0
+        self._ended = clock.monotonic_seconds()
         self._fresh_until = 0.0
         self.error: str | None = None
         history = History.begin(queue.kinds, options, aliases=aliases)
@@ -103,7 +105,8 @@ class Poller:
         if clock.monotonic_seconds() < self._earliest or not self._polling.acquire(blocking=False):
             return Polled.NOT_NOW
         try:
-            if not self._server_slots.acquire(timeout=SLOT_WAIT_SECONDS):
+            if not self._server_slots.acquire(self.name, timeout=SLOT_WAIT_SECONDS):
+                self._keep_out()
                 return Polled.SERVER_BUSY
             try:
                 self._poll()
@@ -122,13 +125,24 @@ class Poller:
 
     def _poll(self) -> None:
         began = clock.monotonic_seconds()
+        last = self.status
         try:
-            reading = self._read()
+            self._succeed(self._read(), began)
+            self._publish(self.status, self._fresh_until)
         except Exception as error:  # noqa: BLE001  one queue's failure must not end the others
+            self.status = last
             self._fail(error, clock.monotonic_seconds() - began)
-        else:
-            self._succeed(reading, began)
-        self._publish(self.status, self._fresh_until)
+            self._publish(self.status, self._fresh_until)
+        self._ended = clock.monotonic_seconds()
+
+    def _keep_out(self) -> None:
+        """Say that the queue is down, where other polls have kept its server busy for longer than a poll may take."""
+        patience = max(self._options.poll_timeout, 2 * self.status.interval).total_seconds()
+        if self.status.is_up and clock.monotonic_seconds() - self._ended > patience:
+            self.error = "other polls, which get no answer, keep the server busy"
+            log.warning("queue.kept_out", queue=self.name, error=self.error)
+            self.status = replace(self.status, is_up=False)
+            self._publish(self.status, self._fresh_until)
 
     def _read(self) -> Reading:
         last = self.status.reading
@@ -153,12 +167,15 @@ class Poller:
     def _fail(self, error: Exception, took_seconds: float) -> None:
         outcome = error.outcome if isinstance(error, ReadError) else "failed"
         interval = self._options.poll_every
-        if outcome == "timeout":
+        # A server that says nothing at all is not made slower by us; a statement that runs out of time may be.
+        is_statement = outcome == "timeout" and not isinstance(error, NoAnswer)
+        if is_statement:
             interval = min(max(self.status.interval, interval) * 2, max(LONGEST_INTERVAL, interval))
         message = str(error) or type(error).__name__
         if self.status.is_up or message != self.error:
-            event = {"queue": self.name, "outcome": outcome, "error": message, "next_after_seconds": interval.seconds}
-            if outcome == "timeout":
+            seconds = interval.total_seconds()
+            event = {"queue": self.name, "outcome": outcome, "error": message, "next_after_seconds": seconds}
+            if is_statement:
                 event["advice"] = f"where the table is large and nothing else is slow: {self._queue.index_hint}"
             unexpected = not isinstance(error, QueuemedicError)
             log.warning("poll.failed", **event, exc_info=error if unexpected else None)

@@ -21,6 +21,7 @@ from .options import QueueOptions
 
 NO_HOST = "none"
 SLOTS = 60
+CLOCK_TOLERANCE = timedelta(seconds=5)
 
 
 class Ending(StrEnum):
@@ -171,8 +172,11 @@ def _total(snapshot: Snapshot) -> Counter[Kind]:
 def _count_attempts(history: History, previous: Snapshot, snapshot: Snapshot, options: QueueOptions) -> History:
     before = {attempt.key: attempt for attempt in previous.started}
     after = {attempt.key: attempt for attempt in snapshot.started}
-    # On the database's own clock, whatever became of this machine's.
-    elapsed = max(snapshot.database_now - previous.database_now, timedelta(0))
+    # On the database's own clock, whatever became of this machine's; unless it is that clock which was set.
+    elapsed = snapshot.database_now - previous.database_now
+    if _is_clock_set(previous, snapshot):
+        elapsed = snapshot.read_at - previous.read_at
+    elapsed = max(elapsed, timedelta(0))
     history = _count_new(history, [after[key] for key in after.keys() - before.keys()], previous, elapsed)
     history = _count_crossings(history, before, snapshot, options)
     return _count_endings(history, [before[key] for key in before.keys() - after.keys()], snapshot, elapsed, options)
@@ -196,7 +200,7 @@ def _count_crossings(
 ) -> History:
     """Count attempts that were below the limit at the last poll and are not any more."""
     limit = options.timeout_after
-    if limit is None:
+    if limit is None or (history.previous and _is_clock_set(history.previous, snapshot)):
         return history
     timed_out, crossed = Counter(history.timed_out), dict(history.crossed)
     for attempt in snapshot.started:
@@ -250,13 +254,14 @@ def _count_finished(history: History, snapshot: Snapshot) -> History:
 
 def _follow_workers(history: History, snapshot: Snapshot) -> History:
     """Date each worker by the earliest attempt it was seen with; between two batches a worker holds nothing."""
+    is_clock_set = history.previous is not None and _is_clock_set(history.previous, snapshot)
     workers: dict[tuple[str, str], Worker] = {}
     for attempt in snapshot.started:
         if attempt.pid_text is None:
             continue
         key = history.host_of(attempt), attempt.pid_text
         since = snapshot.read_at - (attempt.age or timedelta(0))
-        known = workers.get(key) or history.workers.get(key)
+        known = workers.get(key) or (None if is_clock_set else history.workers.get(key))
         workers[key] = Worker(host=key[0], since=min(since, known.since) if known else since)
     missed = {
         key: replace(worker, missed_polls=1)
@@ -264,6 +269,12 @@ def _follow_workers(history: History, snapshot: Snapshot) -> History:
         if key not in workers and worker.missed_polls == 0
     }
     return replace(history, workers={**workers, **missed})
+
+
+def _is_clock_set(previous: Snapshot, snapshot: Snapshot) -> bool:
+    """Tell whether one of the two clocks was set in between: ages before and after are not of one clock."""
+    offsets = [one.database_now - one.read_at for one in (previous, snapshot)]
+    return abs(offsets[1] - offsets[0]) > CLOCK_TOLERANCE
 
 
 def _add(

@@ -5,7 +5,6 @@ Two pools of threads keep what hangs away from what does not (docs/decisions/000
 """
 
 import logging
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -22,6 +21,7 @@ from exporter.collector import QueueStatus, collect_program, collect_queue
 from exporter.jobs import QueueName
 from exporter.page import Format, Page
 from exporter.poller import Polled, Poller
+from exporter.slots import ServerSlots
 from healers.metrics import collect_healing
 
 from . import __version__
@@ -47,7 +47,7 @@ class App:
         self._configured_at = clock.now()
         self._process = ProcessCollector(registry=None)
         self._program_due = 0.0
-        slots: dict[str, threading.Semaphore] = defaultdict(lambda: threading.BoundedSemaphore(POLLS_PER_SERVER))
+        slots: dict[str, ServerSlots] = defaultdict(lambda: ServerSlots(POLLS_PER_SERVER))
         aliases = {alias: name for name, host in config.hosts.items() for alias in host.aliases}
         self.pollers: list[Poller] = []
         for name, section in config.queues.items():
@@ -64,8 +64,11 @@ class App:
 
     def poll_once(self) -> None:
         """Poll every queue once, side by side."""
-        with ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="check") as threads:
+        threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="check")
+        try:
             wait([threads.submit(_poll_surely, poller) for poller in self.pollers])
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def polling(self) -> Iterator[None]:

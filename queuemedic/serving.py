@@ -1,8 +1,10 @@
 """Serve a built program until a signal ends it."""
 
 import os
+import signal
 import socket
 import sys
+from typing import NoReturn
 
 from exporter.web.app import make_app
 from exporter.web.server import serve
@@ -20,11 +22,13 @@ def serve_app(app: App, listener: socket.socket) -> bool:
     """
     with app.polling():
         serve(make_app(app.get_page, version=__version__, find_unready=app.find_unready), listener)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: exit_now(0))
     return app.close(within_seconds=SECONDS_TO_END)
 
 
-def exit_now() -> None:
+def exit_now(code: int) -> NoReturn:
     """End the process without waiting for threads that hang; nothing that matters is in memory only."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)

@@ -13,7 +13,7 @@ from exporter.page import Format
 
 OPENMETRICS = "application/openmetrics-text"
 # The library compares versions as numbers and fails on anything else.
-ODD_VERSION = re.compile(r";\s*version\s*=(?!\s*[0-9]+(?:\.[0-9]+)*\s*(?:;|$))", re.IGNORECASE)
+ODD_VERSION = re.compile(r";\s*version\s*=(?!\s*[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}\s*(?:;|$))", re.IGNORECASE)
 
 
 def choose_format(accept: str) -> tuple[Format, str]:

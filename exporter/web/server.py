@@ -1,5 +1,6 @@
 """Serve the web application until a signal ends it."""
 
+import asyncio
 import errno
 import signal
 import socket
@@ -7,11 +8,25 @@ from contextlib import suppress
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.errors import ConfigurationError
 
 KEEP_ALIVE_SECONDS = 75
+SILENT_SECONDS = 10
+MOST_CONNECTIONS = 256
 SHUTDOWN_SECONDS = 2
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's own, but a connection that sends nothing is closed, and there are never more than so many."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(SILENT_SECONDS, self.timeout_keep_alive_handler)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,10 +64,13 @@ def serve(app: Starlette, listener: socket.socket) -> None:
         lifespan="off",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        http=_Protocol,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
+    # Others reload at this signal; who sends it by habit must not end the program.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with suppress(SystemExit):
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from exporter.views import AttemptView, QueueView
 
-STUCK, DATABASE_DOWN, USAGE = 1, 3, 2
+STUCK, DATABASE_DOWN, INTERRUPTED = 1, 3, 130
 TOP = 10
 
 
@@ -60,6 +60,7 @@ def _read(file: Path | None, name: str | None) -> list[QueueView]:
     from exporter.showing import show_queue
 
     from ..app import App
+    from ..serving import exit_now
     from ..startup import load_config
 
     configure(level=logging.ERROR)
@@ -70,7 +71,11 @@ def _read(file: Path | None, name: str | None) -> list[QueueView]:
     if name is not None:
         config = replace(config, queues={QueueName(name): config.queues[QueueName(name)]})
     app = App(config)
-    app.poll_once()
+    try:
+        app.poll_once()
+    except KeyboardInterrupt:
+        click.echo("Aborted!", err=True)
+        exit_now(INTERRUPTED)
     app.close(within_seconds=0)
     return [show_queue(poller.status, poller.error) for poller in app.pollers]
 

@@ -33,4 +33,4 @@ def serve(file: Path | None, log_format: str) -> None:
     has_ended = serve_app(app, listener)
     log.info("server.stopped")
     if not has_ended:
-        exit_now()
+        exit_now(0)

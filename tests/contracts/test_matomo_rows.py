@@ -262,6 +262,36 @@ def test_signals_come_through_the_view_only_where_there_is_a_grant(
         assert {signal.name: signal.value for signal in snapshot.signals} == signals
 
 
+def test_what_a_view_says_is_data(
+    mariadb: MariaDb, matomo_database: str, open_queue: Callable[..., MatomoQueue]
+) -> None:
+    """Other names, the same twice, no numbers: only known names count, each once, and only numbers."""
+    mariadb.sql(
+        "CREATE VIEW matomo_queuemedic_signals AS SELECT 'up' AS name, '1' AS value UNION ALL SELECT NULL, '1'"
+        " UNION ALL SELECT 'matomo_sites_left', 'abc' UNION ALL SELECT 'matomo_sites_left', '4'"
+        " UNION ALL SELECT 'matomo_sites_left', '5' UNION ALL SELECT 'matomo_pending_invalidations', 'nan'"
+        " UNION ALL SELECT 'matomo_pending_invalidations', NULL",
+        database=matomo_database,
+    )
+    queue = open_queue(matomo_database, SELECT, "SELECT ON matomo_queuemedic_signals")
+    assert [(signal.name, signal.value) for signal in queue.read(None).signals] == [("matomo_sites_left", 4.0)]
+
+
+def test_of_very_many_started_jobs_the_oldest_are_read(
+    mariadb: MariaDb, matomo_database: str, open_queue: Callable[..., MatomoQueue]
+) -> None:
+    """However the ids lie: the stuck ones are among those that are read."""
+    mariadb.sql(
+        "INSERT INTO matomo_archive_invalidations (name, idsite, date1, date2, period, ts_invalidated, ts_started,"
+        " status) SELECT 'done', 1, '2026-01-01', '2026-01-01', 1, UTC_TIMESTAMP(), NOW() - INTERVAL seq SECOND, 1"
+        " FROM seq_1_to_30000",
+        database=matomo_database,
+    )
+    snapshot = open_queue(matomo_database, max_started=5).read(None)
+    assert [attempt.job_id for attempt in snapshot.started] == ["30000", "29999", "29998", "29997", "29996"]
+    assert snapshot.started_left_out == {"day": 29995}
+
+
 def test_a_view_that_is_broken_is_left_out(
     mariadb: MariaDb, matomo_database: str, open_queue: Callable[..., MatomoQueue]
 ) -> None:
@@ -347,3 +377,7 @@ def test_finished_archives_are_read_once_each(mariadb: MariaDb, open_queue: Call
             ("year", timedelta(hours=2)),
         ]
         assert queue.read(second.cursor).finished == ()
+        mariadb.sql("TRUNCATE matomo_archiving_metrics", database=database)
+        emptied = queue.read(second.cursor)
+        finish(1, 2500)
+        assert [job.duration for job in queue.read(emptied.cursor).finished] == [timedelta(seconds=2.5)]

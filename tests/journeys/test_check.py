@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import socket
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -61,6 +63,18 @@ def test_a_database_that_does_not_answer_is_exit_code_3(tmp_path: Path) -> None:
     (view,) = queuemedic.run("--config", config, "check", "--json").json["queues"]
     assert (view["up"], view["read_at"], view["waiting"], view["attempts"]) == (False, None, None, [])
     assert view["error"]
+
+
+def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
+    """Also while a database does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"mysql://u:p@127.0.0.1:{silent.getsockname()[1]}/d"
+        config = queuemedic.write_config(tmp_path, {"q": {"system": "matomo", "url": url}})
+        with subprocess.Popen([QUEUEMEDIC, "--config", config, "check"], stderr=subprocess.PIPE) as check:
+            connection, _ = silent.accept()
+            with connection:
+                check.send_signal(signal.SIGINT)
+                assert check.wait(5) == 130
 
 
 def test_a_fault_in_the_configuration_is_exit_code_2(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import gzip
 import re
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -315,10 +317,38 @@ def test_a_real_prometheus_scrapes(served: Serving, site: Site) -> None:
 
 
 @pytest.mark.usefixtures("own_server")
+def test_queues_that_share_a_frozen_server_are_all_down(site: Site, tmp_path: Path) -> None:
+    """Two polls at a time go to a server, and none of those that wait their turn looks well meanwhile."""
+    queues = {f"q{number}": site.queue() for number in range(12)}
+    with queuemedic.serving(queuemedic.write_config(tmp_path, queues), tmp_path) as served:
+        wait_until(lambda: served.scrape().total("up") == 12, within=30, what="all are up")
+        site.server.freeze()
+        wait_until(lambda: served.scrape().total("up") == 0, within=20, what="all are down")
+        site.server.thaw()
+        wait_until(lambda: served.scrape().total("up") == 12, within=30, what="all are up again")
+
+
+def test_connections_that_say_nothing_do_not_keep_scrapes_out(served: Serving) -> None:
+    """They are closed after ten seconds, and there are never so many that files run out."""
+    address = served.address.removeprefix("http://").split(":")
+    with ExitStack() as idle:
+        sockets = [
+            idle.enter_context(socket.create_connection((address[0], int(address[1])), timeout=15)) for _ in range(300)
+        ]
+        assert served.get("/metrics").status_code == 200
+        assert served.descriptors() < 300
+        for one in sockets:
+            with suppress(ConnectionResetError):
+                assert one.recv(1) == b""
+    assert served.get("/metrics").status_code == 200
+
+
+@pytest.mark.usefixtures("own_server")
 def test_it_ends_at_once_also_with_a_frozen_database(served: Serving, site: Site) -> None:
     """SIGTERM ends it within five seconds and with exit code 0, whatever hangs."""
     site.server.freeze()
     served.scrape_until("up", 0, queue="site")
+    served.process.terminate()
     assert served.stop() == 0
     site.server.thaw()
     assert "Traceback" not in served.log

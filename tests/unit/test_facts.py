@@ -65,6 +65,14 @@ def test_load_is_counted_by_host_and_worker() -> None:
     assert facts_of(snapshot).hosts["none"].workers == 1
 
 
+def test_a_worker_under_two_names_is_one() -> None:
+    """A name and its alias are one host, and its pid one worker."""
+    snapshot = a_snapshot(an_attempt("1", host="web1", pid="7"), an_attempt("2", host="web1.example", pid="7"))
+    history = track(History.begin([DAY], OPTIONS, aliases={"web1.example": "web1"}), snapshot, OPTIONS)
+    load = derive_facts(snapshot, history, OPTIONS, WorkerSigns()).hosts["web1"]
+    assert (load.started, load.workers, load.max_jobs_per_worker) == (2, 1, 2)
+
+
 def test_jobs_that_were_not_read_are_counted_under_other() -> None:
     """Behind the limit there is a number but no host: the sum over hosts is still the number of started jobs."""
     facts = facts_of(a_snapshot(an_attempt(host="a"), left_out={DAY: 41}))

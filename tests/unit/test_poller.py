@@ -7,11 +7,13 @@ from datetime import timedelta
 import pytest
 
 from exporter.collector import QueueStatus
-from exporter.errors import BadSchema, PollTimeout, ReadError, Refused, Unreachable
+from exporter.errors import BadSchema, NoAnswer, PollTimeout, ReadError, Refused, Unreachable
 from exporter.jobs import Kind, QueueName
 from exporter.options import QueueOptions
 from exporter.poller import Polled, Poller
 from exporter.queues.memory import MemoryQueue
+from exporter.slots import ServerSlots
+from tests.lab.waiting import wait_until
 
 KIND = Kind("job")
 
@@ -40,12 +42,13 @@ class Watched:
     def __init__(self, clock: Clock, *, slots: int = 2, **options: timedelta | float) -> None:
         self.clock = clock
         self.queue = MemoryQueue(QueueName("q"))
+        self.slots = ServerSlots(slots)
         self.published: list[tuple[QueueStatus, float]] = []
         self.poller = Poller(
             self.queue,
             QueueOptions.model_validate(options),
             aliases={},
-            server_slots=threading.BoundedSemaphore(slots),
+            server_slots=self.slots,
             publish=lambda status, valid_until: self.published.append((status, valid_until)),
         )
 
@@ -192,12 +195,74 @@ def test_a_busy_server_is_left_alone(clock: Clock, monkeypatch: pytest.MonkeyPat
     """At most two polls at a time go to one server; a third comes back later and is no failure."""
     monkeypatch.setattr("exporter.poller.SLOT_WAIT_SECONDS", 0.01)
     watched = Watched(clock, slots=1)
-    slots = watched.poller._server_slots
-    slots.acquire()
+    assert watched.slots.acquire("another", timeout=0)
     assert watched.poll() is Polled.SERVER_BUSY
-    slots.release()
+    watched.slots.release()
     assert watched.poll(after=0) is Polled.DONE
     assert watched.polls == {"ok": 1}
+
+
+def test_a_queue_that_is_kept_out_for_long_is_down(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others of its server get no answer and take every slot: nobody knows how it is, so it does not look well."""
+    monkeypatch.setattr("exporter.poller.SLOT_WAIT_SECONDS", 0.01)
+    watched = Watched(clock, slots=1)
+    watched.poll()
+    assert watched.slots.acquire("another", timeout=0)
+    assert watched.poll(after=29) is Polled.SERVER_BUSY
+    assert watched.poller.status.is_up
+    assert watched.poll(after=2) is Polled.SERVER_BUSY
+    assert not watched.published[-1][0].is_up
+    assert "busy" in (watched.poller.error or "")
+    watched.slots.release()
+    assert watched.poll(after=1) is Polled.DONE
+    assert watched.published[-1][0].is_up
+
+
+def test_who_has_waited_longest_comes_first() -> None:
+    """Also if it gave up in between: a queue that hangs and retries does not overtake."""
+    slots = ServerSlots(1)
+    assert slots.acquire("hung", timeout=0)
+    assert not slots.acquire("patient", timeout=0)
+    order = []
+
+    def take(name: str) -> None:
+        assert slots.acquire(name, timeout=10)
+        order.append(name)
+        slots.release()
+
+    threads = [threading.Thread(target=take, args=[name]) for name in ("eager", "patient")]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(slots._present) == 2, within=5, what="both wait")
+    slots.release()
+    for thread in threads:
+        thread.join()
+    assert order == ["patient", "eager"]
+
+
+def test_a_server_that_says_nothing_is_asked_again_soon(clock: Clock) -> None:
+    """Only a statement that runs out of time makes the next poll later."""
+    watched = Watched(clock)
+    watched.queue.fails_with = NoAnswer()
+    watched.poll()
+    assert (watched.polls, watched.poller.status.interval) == ({"timeout": 1}, timedelta(seconds=15))
+
+
+def test_what_cannot_be_published_is_a_failed_poll(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours in the page must not look like a good poll."""
+    watched = Watched(clock)
+    publish = watched.poller._publish
+    calls = iter([ValueError("twice"), None])
+
+    def failing(status: QueueStatus, valid_until: float) -> None:
+        if error := next(calls):
+            raise error
+        publish(status, valid_until)
+
+    monkeypatch.setattr(watched.poller, "_publish", failing)
+    watched.poll()
+    assert watched.polls == {"failed": 1}
+    assert not watched.published[-1][0].is_up
 
 
 def test_a_poller_that_is_closed_polls_no_more(clock: Clock) -> None:

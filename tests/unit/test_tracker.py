@@ -1,6 +1,7 @@
 """What happened between two snapshots is counted once, as what it was."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -145,6 +146,20 @@ def test_a_worker_is_dated_over_all_its_jobs_and_one_missed_poll() -> None:
     history = run(first, gap, second)
     assert [worker.since for worker in history.workers.values()] == [NOON - timedelta(minutes=10)]
     assert run(first, gap, a_snapshot(at="30s")).workers == {}
+
+
+def test_a_clock_that_is_set_makes_nobody_time_out_or_grow_old() -> None:
+    """The database's clock a day ahead for one poll, and right again: no crossing, and workers are dated anew."""
+    usual, ahead = an_attempt(started_for="10m"), an_attempt(started_for="1d10m")
+    day = timedelta(days=1)
+    first = a_snapshot(usual)
+    second = replace(a_snapshot(ahead, at="15s"), database_now=NOON + day + timedelta(seconds=15))
+    third = a_snapshot(an_attempt(started_for="11m"), at="1m")
+    history = run(first, second, third)
+    assert history.timed_out == {DAY: 0}
+    assert [worker.since for worker in history.workers.values()] == [NOON - timedelta(minutes=10)]
+    gone = track(run(first), replace(a_snapshot(at="15s"), database_now=NOON + day), OPTIONS)
+    assert gone.attempt_durations[DAY].sum_seconds == 615.0
 
 
 def test_hosts_beyond_the_limit_are_other_and_the_first_keep_their_label() -> None:

@@ -22,6 +22,11 @@ def check_url(url: URL) -> None:
         dialect = Address(url=normalise(url)).dialect
     except ConfigurationError as cause:
         raise ValueError(str(cause)) from cause
+    unknown = url.query.keys() - {"unix_socket", "charset"}
+    if unknown:
+        raise ValueError(f"url: {', '.join(sorted(unknown))} in a URL is not known; only unix_socket is")
+    if not url.database:
+        raise ValueError("url: it names no database; write mysql://user:password@host/database")
     if dialect != "mysql":
         raise ValueError(f"url: Matomo keeps its queue in MariaDB or MySQL, not in {dialect}; write mysql://…")
 

@@ -19,7 +19,7 @@ from exporter.jobs import State as JobState
 from .breakdown import BreakdownReader
 from .names import KINDS, read_kind
 from .options import MatomoOptions
-from .rows import STATES, count_by_kind, read_attempt, read_waiting
+from .rows import STATES, count_by_kind, read_attempt, read_signals, read_waiting
 from .shape import Shape, Tables, detect
 from .source import Source
 from .statements import Statements
@@ -60,6 +60,8 @@ class MatomoQueue:
         if address.tls:
             address.tls.context()
         self.server = address.server
+        table = Tables(prefix=self._source.tables_prefix()).invalidations
+        self.index_hint = f"CREATE INDEX queuemedic ON {table} (status, period, date2, ts_invalidated)"
         self._reader = Reader(self._source.find_address, limit=options.poll_timeout)
         self._prepared: Connection | None = None
         self._statements: Statements | None = None
@@ -70,12 +72,6 @@ class MatomoQueue:
         self._breakdown_due = 0.0
         self._last_breakdown: Breakdown | None = None
         self._has_warned = False
-
-    @property
-    def index_hint(self) -> str:
-        """Which index makes a poll cheaper; an administrator may add it, Matomo does not mind."""
-        table = Tables(prefix=self._source.tables_prefix()).invalidations
-        return f"CREATE INDEX queuemedic ON {table} (status, period, date2, ts_invalidated)"
 
     def read(self, after: Cursor | None) -> Snapshot:
         """Read the queue; once more, with the columns looked up anew, if one of them is gone or denied."""
@@ -153,22 +149,18 @@ class MatomoQueue:
         )
 
     def _read_signals(self, connection: Connection, statements: Statements) -> tuple[Signal, ...]:
-        signals = [
-            Signal(name=name, value=float(value or 0))
-            for name, value in self._select_signals(connection, statements)
-            if value or not name.endswith("_timestamp_seconds")
-        ]
+        signals = [*self._select_signals(connection, statements)]
         is_maintained = self._source.is_maintenance_mode()
         if is_maintained is not None:
             signals.append(Signal(name="matomo_maintenance_mode", value=float(is_maintained)))
         return tuple(signals)
 
-    def _select_signals(self, connection: Connection, statements: Statements) -> Sequence[tuple[str, float | None]]:
+    def _select_signals(self, connection: Connection, statements: Statements) -> Sequence[Signal]:
         """Ask for the signals; a view that is broken or denied, for one because its definer is gone, is left out."""
         if statements.signals is None:
             return ()
         try:
-            return [(str(row.name), row.value) for row in connection.execute(statements.signals)]
+            return read_signals(connection.execute(statements.signals))
         except DBAPIError as error:
             if error.connection_invalidated or error.orig is None or error.orig.args[0] not in VIEW_ERRORS:
                 raise
@@ -182,7 +174,12 @@ class MatomoQueue:
         """Read the started rows that the scan found, the oldest first, and count those beyond the limit by kind."""
         found = [row for row in scan if STATES.get(row.status) is JobState.STARTED]
         ids = [int(number) for row in found for number in str(row.started_ids or "").split(",") if number]
-        rows = connection.execute(statements.started, {"ids": ids, "limit": self._options.max_started}) if ids else ()
+        limit = self._options.max_started
+        if sum(row.jobs for row in found) > limit:
+            # More than are read: which of them are the oldest is worth a second scan.
+            rows = connection.execute(statements.oldest_started, {"limit": limit}).all()
+        else:
+            rows = connection.execute(statements.started, {"ids": ids, "limit": limit}).all() if ids else []
         attempts = tuple(read_attempt(self.name, row) for row in rows)
         left_out = count_by_kind((row.period, row.jobs) for row in found)
         for attempt in attempts:
@@ -258,4 +255,7 @@ def _read_finished(
         )
         for row in rows
     )
-    return int(rows[-1].metadataid) if rows else after.last_finished_id, finished
+    if rows:
+        return int(rows[-1].metadataid), finished
+    # The highest id there is: it can be lower than the cursor, where the table was emptied or restored.
+    return int(connection.execute(statements.last_metric).scalar_one()), ()

@@ -1,5 +1,6 @@
 """Turn rows of `archive_invalidations` into jobs; everything a row holds may be nonsense."""
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -7,12 +8,22 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from exporter.jobs import Attempt, AttemptKey, Claim, JobId, Kind, QueueName, State, Waiting, read_pid
+from exporter.jobs import Attempt, AttemptKey, Claim, JobId, Kind, QueueName, Signal, State, Waiting, read_pid
 
 from .names import KINDS, OTHER_KIND, read_kind, read_subject
 
 STATES: Mapping[object, State] = MappingProxyType({0: State.WAITING, 1: State.STARTED})
 REPEATED_HOUR = timedelta(hours=1)
+SIGNALS = frozenset(
+    {
+        "matomo_archiving_started_timestamp_seconds",
+        "matomo_archiving_completed_timestamp_seconds",
+        "matomo_last_invalidation_timestamp_seconds",
+        "matomo_sites_left",
+        "matomo_rearchive_list_bytes",
+        "matomo_pending_invalidations",
+    }
+)
 
 
 def read_age(seconds: float | None) -> timedelta | None:
@@ -31,6 +42,28 @@ def read_started_age(now: float, started: float | None, *, is_repeated: bool) ->
     if not started:
         return None
     return read_age(float(now) - float(started) - (REPEATED_HOUR.total_seconds() if is_repeated else 0))
+
+
+def read_signals(rows: Iterable[Row[Any]]) -> list[Signal]:
+    """Read the view of options: known names only, each once, and numbers only; a date of nothing is none."""
+    signals: dict[str, Signal] = {}
+    for row in rows:
+        name, value = str(row.name), _number(row.value)
+        if (
+            name in SIGNALS
+            and name not in signals
+            and (value or (value == 0 and not name.endswith("_timestamp_seconds")))
+        ):
+            signals[name] = Signal(name=name, value=value)
+    return list(signals.values())
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_waiting(scan: Iterable[Row[Any]], enqueued: Mapping[Kind, int]) -> tuple[Waiting, ...]:

@@ -50,7 +50,13 @@ class Source:
     def is_maintenance_mode(self) -> bool | None:
         """Return what Matomo's configuration says; None without one."""
         path = self._options.matomo_config
-        return self._read_config(path).maintenance_mode if path else None
+        if path is None:
+            return None
+        try:
+            return self._read_config(path).maintenance_mode
+        except ConfigurationError:
+            # Half-written, or gone for a moment: the queue is read by the connection that is there.
+            return self._config.maintenance_mode if self._config else None
 
     def _read_config(self, path: Path) -> MatomoConfig:
         """Read Matomo's layers of configuration, if one of them has changed since."""

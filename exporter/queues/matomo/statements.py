@@ -41,14 +41,17 @@ class Statements:
             " GROUP_CONCAT(IF(status = 1, idinvalidation, NULL)) AS started_ids"
             f" FROM {invalidations} GROUP BY status, period"
         )
-        self.started = text(
-            f"SELECT idinvalidation, name, idsite, date1, date2, period, report, ts_started, {worker},"
+        columns = (
+            f"idinvalidation, name, idsite, date1, date2, period, report, ts_started, {worker},"
             " TIMESTAMPDIFF(SECOND, ts_invalidated, UTC_TIMESTAMP()) AS enqueued_age,"
             " UNIX_TIMESTAMP() AS now_seconds, UNIX_TIMESTAMP(ts_started) AS started_seconds,"
             " FROM_UNIXTIME(UNIX_TIMESTAMP(ts_started) + 3600) = ts_started AS is_repeated"
-            f" FROM {invalidations} WHERE idinvalidation IN :ids AND status = 1"
-            " ORDER BY ts_started, idinvalidation LIMIT :limit"
+        )
+        oldest_first = "ORDER BY ts_started, idinvalidation LIMIT :limit"
+        self.started = text(
+            f"SELECT {columns} FROM {invalidations} WHERE idinvalidation IN :ids AND status = 1 {oldest_first}"
         ).bindparams(bindparam("ids", expanding=True))
+        self.oldest_started = text(f"SELECT {columns} FROM {invalidations} WHERE status = 1 {oldest_first}")
         self.last_id = text(f"SELECT COALESCE(MAX(idinvalidation), 0) FROM {invalidations}")
         self.enqueued = text(
             f"SELECT period, COUNT(*) FROM {invalidations}"
