@@ -2,7 +2,6 @@
 # Run the unit tests against the built wheel on each Python that is supported and installed here; say which is not.
 set -eu
 project=$(cd "$(dirname "$0")/.." && pwd)
-uv="$project/.venv/bin/uv"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$project/.venv/bin/python" -m hatchling build --target wheel --directory "$work/dist" >/dev/null
@@ -17,8 +16,9 @@ for version in 3.11 3.12 3.13; do
         echo "Python $version: not installed here, skipped"
         continue
     fi
-    "$uv" pip install --quiet --python ".venv-$version" --require-hashes --requirement "$project/requirements-dev.txt"
-    "$uv" pip install --quiet --python ".venv-$version" --no-deps dist/*.whl
+    pip=".venv-$version/bin/pip"
+    "$pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$project/requirements-dev.txt"
+    "$pip" install --quiet --disable-pip-version-check --no-deps dist/*.whl
     echo "Python $version:"
     ".venv-$version/bin/pytest" --quiet --numprocesses 2 tests/unit
 done
