@@ -28,19 +28,17 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, NullPool, event
+from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import clock
+from .address import Address, Tls
 from .driver_errors import read_error
 from .errors import ConfigurationError, NoAnswer, PollTimeout, Refused, Unreachable
 from .jobs import Role
 
 CONNECT_SECONDS: Final = 10.0
 ABORT_AGAIN_SECONDS: Final = 0.1
-DRIVERS: Final = MappingProxyType(
-    {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
-)
 CLOCK: Final = MappingProxyType(
     {
         "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6,"
@@ -51,54 +49,6 @@ CLOCK: Final = MappingProxyType(
 )
 # psycopg's binary wheels bring an OpenSSL that does not know where the system keeps its authorities.
 AUTHORITIES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """How the server is verified: by `ca_file` or `ca_path`, or by the system's authorities; and who we are to it."""
-
-    ca_file: Path | None = None
-    ca_path: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    is_verified: bool = True
-
-    def context(self) -> ssl.SSLContext:
-        """Return a context that checks authority and name, at least TLS 1.2; raises ConfigurationError."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file, capath=self.ca_path)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file, password="")
-        except (OSError, ssl.SSLError) as cause:
-            files = [str(name) for name in (self.ca_file, self.ca_path, self.cert_file, self.key_file) if name]
-            raise ConfigurationError(f"tls: {', '.join(files)} cannot be used: {cause}; give PEM files") from cause
-        if not self.is_verified:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where a database is. The password stays inside `url`, which hides it when shown."""
-
-    url: URL
-    tls: Tls | None = None
-
-    @property
-    def dialect(self) -> str:
-        """`mysql` (MariaDB too), `postgresql` or `sqlite`."""
-        name = self.url.get_backend_name()
-        return "mysql" if name == "mariadb" else name
-
-    @property
-    def server(self) -> str:
-        """Name the server, not the database: what polls have to share."""
-        if self.dialect == "sqlite":
-            return f"sqlite:{self.url.database}"
-        unix_socket = self.url.query.get("unix_socket")
-        return f"{self.dialect}:{unix_socket or f'{self.url.host}:{self.url.port}'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,11 +146,8 @@ class Reader:
                 self._end()
             except BaseException as cause:
                 self.close()
-                if (
-                    deadline.has_expired
-                    and not has_begun
-                    and isinstance(cause, SQLAlchemyError | OSError | PollTimeout)
-                ):
+                is_late = deadline.has_expired and not has_begun
+                if is_late and isinstance(cause, SQLAlchemyError | OSError | PollTimeout):
                     raise NoAnswer(f"no answer within {deadline.limit_seconds:g} s") from cause
                 if isinstance(cause, SQLAlchemyError | OSError):
                     raise read_error(cause, has_expired=deadline.has_expired, limit=self._limit) from cause
@@ -282,16 +229,6 @@ class Reader:
             connection.exec_driver_sql(*_limit(connection, seconds), execution_options=options).close()
 
 
-def normalise(url: URL) -> URL:
-    """Return the URL with the driver that is used here; raises ConfigurationError for a database that is not known."""
-    driver = DRIVERS.get(url.get_backend_name())
-    if driver is None:
-        raise ConfigurationError(f"url: {url.drivername!r} is not known; write one of {', '.join(DRIVERS)}")
-    if any(key.startswith("ssl") for key in url.query):
-        raise ConfigurationError("url: TLS settings in a URL are not verified by every driver; write them under tls:")
-    return url.set(drivername=driver)
-
-
 def _limit(connection: Connection, seconds: float) -> tuple[str, tuple[Any, ...]]:
     """Return the statement that limits those to come; 0 would be no limit.
 
@@ -367,13 +304,13 @@ def _open_mysql(driver: Any, parameters: dict[str, Any], address: Address, deadl
     deadline.abort_by_shutdown(link)
     connection.connect(link)
     seconds = math.ceil(deadline.limit_seconds)
+    settings = ["sql_mode = ''", "TRANSACTION READ ONLY", "TRANSACTION ISOLATION LEVEL REPEATABLE READ"]
+    settings.append(f"lock_wait_timeout = {seconds:d}")
+    if "mariadb" in connection.get_server_info().lower():
+        settings.append(f"idle_transaction_timeout = {seconds:d}")
     with connection.cursor() as cursor:
-        cursor.execute("SET SESSION sql_mode = ''")
-        cursor.execute("SET SESSION TRANSACTION READ ONLY")
-        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute("SET SESSION lock_wait_timeout = %s", (seconds,))
-        if "mariadb" in connection.get_server_info().lower():
-            cursor.execute("SET SESSION idle_transaction_timeout = %s", (seconds,))
+        for setting in settings:
+            cursor.execute(f"SET SESSION {setting}")
     return connection
 
 

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects import sqlite
 
-from exporter.database import Address, Reader, Transaction, normalise
+from exporter.address import Address, normalise
+from exporter.database import Reader, Transaction
 from exporter.jobs import (
     Attempt,
     AttemptKey,

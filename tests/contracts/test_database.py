@@ -20,7 +20,8 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from exporter.database import Address, Reader, Tls, Transaction, normalise
+from exporter.address import Address, Tls, normalise
+from exporter.database import Reader, Transaction
 from exporter.errors import BadSchema
 from exporter.jobs import Role
 from tests.lab.administrator import Statement
@@ -310,7 +311,8 @@ FORSAKE = """
 import os, signal, sys
 from datetime import timedelta
 from sqlalchemy import make_url
-from exporter.database import Address, Reader, normalise
+from exporter.address import Address, normalise
+from exporter.database import Reader
 address = Address(url=normalise(make_url(sys.argv[1])))
 with Reader(lambda: address, limit=timedelta(seconds=30)).transaction():
     pass  # whatever is slow the first time

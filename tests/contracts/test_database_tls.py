@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sqlalchemy import make_url
 
 import exporter.database
-from exporter.database import Tls
+from exporter.address import Tls
 from exporter.driver_errors import read_error
 from exporter.errors import BadSchema, ConfigurationError, PollTimeout, ReadError, Refused, Unreachable
 from tests.conftest import installed
@@ -297,7 +297,8 @@ NOBODY = """
 import os, sys
 from datetime import timedelta
 from sqlalchemy import make_url
-from exporter.database import Address, Reader
+from exporter.address import Address
+from exporter.database import Reader
 from exporter.driver_errors import read_error
 from exporter.errors import Refused
 address = Address(url=make_url(sys.argv[1]))

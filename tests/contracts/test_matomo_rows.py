@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from exporter.database import Address, Reader
+from exporter.address import Address
+from exporter.database import Reader
 from exporter.errors import BadSchema, Refused
 from exporter.jobs import Kind, QueueName, Snapshot, State
 from exporter.queues.matomo import MatomoOptions, MatomoQueue

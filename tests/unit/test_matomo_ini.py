@@ -20,7 +20,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from exporter.database import Tls
+from exporter.address import Tls
 from exporter.errors import ConfigurationError
 from exporter.queues.matomo.config_ini import (
     MatomoConfig,

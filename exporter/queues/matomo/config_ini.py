@@ -15,7 +15,7 @@ from datetime import timedelta
 from html.entities import name2codepoint
 from pathlib import Path
 
-from exporter.database import Tls
+from exporter.address import Tls
 from exporter.errors import ConfigurationError
 
 from .ini import Entry, Sections, read_ini

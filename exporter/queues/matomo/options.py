@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from sqlalchemy import URL
 
-from exporter.database import Address, normalise
+from exporter.address import Address, normalise
 from exporter.errors import ConfigurationError
 from exporter.options import Duration, QueueOptions, TlsSection
 from exporter.secrets import DatabaseUrl

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from exporter.database import Address, Tls, normalise
+from exporter.address import Address, Tls, normalise
 from exporter.errors import ConfigurationError
 from exporter.options import TlsOptions
 from exporter.secrets import read_secret_file, read_url
