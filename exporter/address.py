@@ -14,6 +14,8 @@ DRIVERS: Final = MappingProxyType(
     {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
 )
 
+PORTS: Final = MappingProxyType({"mysql": 3306, "postgresql": 5432})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
@@ -59,8 +61,17 @@ class Address:
         """Name the server, not the database: what polls have to share."""
         if self.dialect == "sqlite":
             return f"sqlite:{self.url.database}"
-        unix_socket = self.url.query.get("unix_socket")
-        return f"{self.dialect}:{unix_socket or f'{self.url.host}:{self.url.port}'}"
+        place = self.url.query.get("unix_socket") or self.url.query.get("host") or self.url.host or "localhost"
+        return f"{self.dialect}:{place}:{self.url.port or self.url.query.get('port') or PORTS[self.dialect]}"
+
+    @property
+    def place(self) -> str:
+        """Name the database, not who asks: what a history is of. This machine's MySQL is one, by socket or by port."""
+        url = self.url
+        is_local = self.dialect == "mysql" and url.host == "localhost"
+        port, query = (None, {}) if is_local else (url.port, dict(url.query))
+        named = URL.create(self.dialect, host=url.host, port=port, database=url.database, query=query)
+        return named.render_as_string(hide_password=True)
 
 
 def normalise(url: URL) -> URL:

@@ -167,7 +167,7 @@ QUEUE_METRICS = (
     _histogram(
         "attempt_duration_seconds",
         "queue kind",
-        "How long attempts took that are gone: an upper bound, to the poll that missed them; shorter ones than a poll interval are not seen.",
+        "How long attempts took that are gone: an upper bound, to the poll that missed them; shorter ones than a poll interval are not seen. Meltano: all runs that succeeded, exactly.",
     ),
     _histogram(
         "waiting_duration_seconds", "queue kind", "From enqueued to the poll at which an attempt was first seen."
@@ -180,9 +180,13 @@ QUEUE_METRICS = (
     _gauge(
         "initialisation_ratio",
         "queue",
-        "Runs that got a first heartbeat by runs started within timeout_window, 0 to 1; systems with heartbeats only.",
+        "Meltano: runs that got a first heartbeat by runs started within timeout_window, 0 to 1; absent where none was started.",
     ),
-    _gauge("heartbeat_age_seconds", "queue kind", "Oldest heartbeat among started jobs; systems with heartbeats only."),
+    _gauge(
+        "heartbeat_age_seconds",
+        "queue kind",
+        "Longest time without a new heartbeat among started jobs that had one; systems with heartbeats only.",
+    ),
     _gauge(
         "matomo_archiving_started_timestamp_seconds",
         "queue",
@@ -229,8 +233,16 @@ QUEUE_METRICS = (
         "Durations from archiving_metrics (Matomo 5.7 or later), of archives that were finished since the exporter began.",
     ),
     _gauge("meltano_last_success_timestamp_seconds", "queue kind", "When a run of the job last succeeded."),
-    _gauge("meltano_last_duration_seconds", "queue kind", "How long the last finished run of the job took."),
-    _counter("meltano_runs_total", "queue kind outcome", "Runs that ended since the exporter began, by outcome."),
+    _gauge(
+        "meltano_last_duration_seconds",
+        "queue kind",
+        "How long the last successful run of the job took; where others failed, their end is not known.",
+    ),
+    _counter(
+        "meltano_runs_total",
+        "queue kind outcome",
+        "Runs that ended since the exporter began: success, fail, or other for a state that Meltano itself never writes.",
+    ),
     _gauge(
         "worker_verdicts",
         "queue host verdict reason",

@@ -19,6 +19,8 @@ from .jobs import Snapshot, WorkerSigns
 from .options import QueueOptions
 from .tracker import History
 
+RUN_OUTCOMES = ("success", "fail")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -89,6 +91,7 @@ def collect_queue(status: QueueStatus) -> Iterable[Family]:
         _collect_snapshot(families, status.reading.snapshot, status.reading.facts, status)
         _collect_hosts(families, status.reading.facts, status.reading.snapshot)
         _collect_matomo(families, status.reading.snapshot)
+        _collect_meltano(families, status.reading.snapshot, status.reading.facts)
     return families
 
 
@@ -133,10 +136,16 @@ def _collect_history(families: Families, status: QueueStatus) -> None:
             families.set(name, number, kind)
     for (kind, ending), number in history.attempts_ended.items():
         families.set("attempts_ended_total", number, kind, ending)
+    is_meltano = status.system == "meltano"
     histograms = {
-        "attempt_duration_seconds": history.attempt_durations,
+        # Where the rows of ended jobs stay, they know better than we do.
+        "attempt_duration_seconds": history.finished_durations if is_meltano else history.attempt_durations,
         "waiting_duration_seconds": history.waiting_durations,
     }
+    if is_meltano:
+        runs = {(kind, outcome): 0 for kind in history.enqueued for outcome in RUN_OUTCOMES}
+        for (kind, outcome), number in {**runs, **history.finished}.items():
+            families.set("meltano_runs_total", number, kind, outcome)
     if status.reading and status.reading.snapshot.cursor.last_finished_id is not None:
         histograms["matomo_archive_duration_seconds"] = history.finished_durations
     for name, durations in histograms.items():
@@ -157,6 +166,8 @@ def _collect_snapshot(families: Families, snapshot: Snapshot, facts: Facts, stat
         families.set_date("oldest_waiting_timestamp_seconds", None if age is None else snapshot.read_at - age, kind)
     if facts.timeout_ratio is not None:
         families.set("timeout_ratio", facts.timeout_ratio)
+    if facts.initialisation_ratio is not None:
+        families.set("initialisation_ratio", facts.initialisation_ratio)
     if status.signs.has_heartbeats:
         for kind in status.history.enqueued:
             age = facts.heartbeat_age.get(kind)
@@ -188,3 +199,10 @@ def _collect_matomo(families: Families, snapshot: Snapshot) -> None:
         for report in snapshot.breakdown.reports:
             families.set("report_jobs", report.jobs, report.state, report.plugin, report.report)
         families.set("matomo_blocked_jobs", snapshot.breakdown.blocked_jobs)
+
+
+def _collect_meltano(families: Families, snapshot: Snapshot, facts: Facts) -> None:
+    for kind, success in facts.last_success.items():
+        families.set_date("meltano_last_success_timestamp_seconds", snapshot.read_at - success.age, kind)
+        if success.duration is not None:
+            families.set("meltano_last_duration_seconds", success.duration.total_seconds(), kind)

@@ -36,9 +36,12 @@ from .address import Address, Tls
 from .driver_errors import read_error
 from .errors import ConfigurationError, NoAnswer, PollTimeout, Refused, Unreachable
 from .jobs import Role
+from .sqlite_files import is_wal, refuse_to_leave_files
 
 CONNECT_SECONDS: Final = 10.0
 ABORT_AGAIN_SECONDS: Final = 0.1
+# A reader of SQLite outside WAL mode keeps writers out; theirs usually give up after 5 s (Python's sqlite3, Meltano).
+LOCKED_SECONDS: Final = 3.0
 CLOCK: Final = MappingProxyType(
     {
         "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6,"
@@ -68,12 +71,13 @@ class Deadline:
     """
 
     def __init__(self, limit: timedelta) -> None:
+        self._begins = clock.monotonic_seconds()
         self.limit_seconds = limit.total_seconds()
-        self._ends = clock.monotonic_seconds() + self.limit_seconds
         self._abort: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._held = ExitStack()
         self._is_over = threading.Event()
+        self._is_changed = threading.Event()
         self._watch = threading.Thread(target=self._abort_in_time, name="deadline", daemon=True)
 
     def __enter__(self) -> Self:
@@ -82,20 +86,26 @@ class Deadline:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
+        self._is_changed.set()
         self._watch.join()
         self._held.close()
 
     @property
     def has_expired(self) -> bool:
         """Whether time is up."""
-        return clock.monotonic_seconds() >= self._ends
+        return self._seconds_left() <= 0
 
     def remaining_seconds(self) -> float:
         """Return the seconds left; raises PollTimeout when there are none."""
-        left = self._ends - clock.monotonic_seconds()
+        left = self._seconds_left()
         if left <= 0:
             raise PollTimeout(f"no answer within {self.limit_seconds:g} s")
         return left
+
+    def shorten(self, limit_seconds: float) -> None:
+        """End earlier, if that is earlier."""
+        self.limit_seconds = min(self.limit_seconds, limit_seconds)
+        self._is_changed.set()
 
     def abort_with(self, abort: Callable[[], None]) -> None:
         """Say what ends the work in hand."""
@@ -111,12 +121,17 @@ class Deadline:
         self.abort_with(partial(duplicate.shutdown, socket.SHUT_RDWR))
 
     def _abort_in_time(self) -> None:
-        seconds = self.limit_seconds
-        while not self._is_over.wait(seconds):
-            with self._lock, suppress(OSError, sqlite3.ProgrammingError):  # what is closed already has ended
-                if self._abort:
-                    self._abort()
-            seconds = ABORT_AGAIN_SECONDS
+        while not self._is_over.is_set():
+            left = self._seconds_left()
+            if self._is_changed.wait(left if left > 0 else ABORT_AGAIN_SECONDS):
+                self._is_changed.clear()
+            elif self.has_expired:
+                with self._lock, suppress(OSError, sqlite3.ProgrammingError):  # what is closed already has ended
+                    if self._abort:
+                        self._abort()
+
+    def _seconds_left(self) -> float:
+        return self._begins + self.limit_seconds - clock.monotonic_seconds()
 
 
 class Reader:
@@ -150,7 +165,8 @@ class Reader:
                 if is_late and isinstance(cause, SQLAlchemyError | OSError | PollTimeout):
                     raise NoAnswer(f"no answer within {deadline.limit_seconds:g} s") from cause
                 if isinstance(cause, SQLAlchemyError | OSError):
-                    raise read_error(cause, has_expired=deadline.has_expired, limit=self._limit) from cause
+                    limit = timedelta(seconds=deadline.limit_seconds)
+                    raise read_error(cause, has_expired=deadline.has_expired, limit=limit) from cause
                 raise
             finally:
                 self._deadline = None
@@ -252,6 +268,10 @@ def _open_sqlite(_driver: Any, _parameters: object, address: Address, deadline: 
         raise Unreachable(f"{path}: there is no such file")
     if not os.access(path, os.R_OK):
         raise Refused(f"{path}: there is no right to read it")
+    if is_wal(path):
+        refuse_to_leave_files(path)
+    else:
+        deadline.shorten(LOCKED_SECONDS)
     location = f"file:{quote(str(path))}?mode=ro"
     connection = sqlite3.connect(location, uri=True, check_same_thread=False, isolation_level=None)
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
@@ -262,7 +282,8 @@ def _open_sqlite(_driver: Any, _parameters: object, address: Address, deadline: 
 def _open_postgresql(driver: Any, parameters: dict[str, Any], address: Address, deadline: Deadline) -> Any:
     """Do what `psycopg.connect` does (3.3), within the deadline."""
     parameters.pop("context", None)
-    parameters |= {"application_name": "queuemedic", **_libpq_tls(address.tls)}
+    # Left to the database, texts of one in SQL_ASCII are bytes to psycopg, the server's version among them.
+    parameters |= {"application_name": "queuemedic", "client_encoding": "UTF8", **_libpq_tls(address.tls)}
 
     def start(attempt: dict[str, Any], seconds: float) -> Any:
         with closing(driver.generators.connect(driver.conninfo.make_conninfo(**attempt))) as opening:

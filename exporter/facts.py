@@ -1,8 +1,8 @@
 """Derive facts from one snapshot and the history before it; pure.
 
 A job without `started` waits; it is never stuck. A started job is stuck under the first reason that fits: no start time
-(Matomo 5.2 and later never takes such a row back), no first heartbeat, a heartbeat too old, or its age where the system
-has no heartbeats. An age that cannot be true makes nobody stuck.
+(Matomo 5.2 and later never takes such a row back), no first heartbeat, a heartbeat that is silent for too long, or its
+age where the system has no heartbeats. An age that cannot be true makes nobody stuck.
 In: Snapshot of n jobs, its History. Out: Facts; O(started attempts). Raises nothing.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from .jobs import Attempt, AttemptKey, Snapshot, State, WorkerSigns
+from .jobs import Attempt, AttemptKey, LastSuccess, Snapshot, State, WorkerSigns
 from .labels import OTHER
 from .options import QueueOptions
 from .tracker import NO_HOST, History, count_by_state
@@ -50,6 +50,8 @@ class Facts:
     oldest_waiting: Mapping[str, timedelta | None]
     hosts: Mapping[str, HostFacts]
     heartbeat_age: Mapping[str, timedelta]
+    last_success: Mapping[str, LastSuccess]
+    initialisation_ratio: float | None
     timeout_ratio: float | None
     labels_dropped: Mapping[str, int]
     stuck: Mapping[AttemptKey, StuckReason]
@@ -58,13 +60,19 @@ class Facts:
 
 def derive_facts(snapshot: Snapshot, history: History, options: QueueOptions, signs: WorkerSigns) -> Facts:
     """Derive everything that is published about the snapshot; `history` already includes it."""
-    stuck = {attempt.key: reason for attempt in snapshot.started if (reason := _stuck_reason(attempt, options, signs))}
+    reasons = {
+        attempt.key: _stuck_reason(attempt, history.silences.get(attempt.key), options, signs)
+        for attempt in snapshot.started
+    }
+    stuck = {key: reason for key, reason in reasons.items() if reason}
     overdue = frozenset(attempt.key for attempt in snapshot.started if _is_overdue(attempt, options))
     return Facts(
         jobs=_jobs(snapshot, history),
         oldest_waiting=_oldest_waiting(snapshot, history),
         hosts=_hosts(snapshot, history, stuck, overdue),
         heartbeat_age=_heartbeat_age(snapshot, history),
+        last_success=_last_success(snapshot, history),
+        initialisation_ratio=_initialisation_ratio(snapshot),
         timeout_ratio=_timeout_ratio(history, len(overdue)),
         labels_dropped={
             "host": history.hosts.dropped(map(history.host_of, snapshot.started)),
@@ -76,15 +84,17 @@ def derive_facts(snapshot: Snapshot, history: History, options: QueueOptions, si
     )
 
 
-def _stuck_reason(attempt: Attempt, options: QueueOptions, signs: WorkerSigns) -> StuckReason | None:
+def _stuck_reason(
+    attempt: Attempt, silence: timedelta | None, options: QueueOptions, signs: WorkerSigns
+) -> StuckReason | None:
     limit = options.stuck_after
     if not attempt.has_start_time:
         return StuckReason.NO_START_TIME
     if not signs.has_heartbeats:
         return StuckReason.OVER_AGE if attempt.age is not None and attempt.age >= limit else None
-    if attempt.heartbeat_age is None:
+    if silence is None:
         return StuckReason.NEVER_INITIALISED if attempt.age is not None and attempt.age >= limit else None
-    return StuckReason.HEARTBEAT_LOST if attempt.heartbeat_age >= limit else None
+    return StuckReason.HEARTBEAT_LOST if silence >= limit else None
 
 
 def _is_overdue(attempt: Attempt, options: QueueOptions) -> bool:
@@ -110,10 +120,27 @@ def _oldest_waiting(snapshot: Snapshot, history: History) -> dict[str, timedelta
 def _heartbeat_age(snapshot: Snapshot, history: History) -> dict[str, timedelta]:
     ages: dict[str, timedelta] = {}
     for attempt in snapshot.started:
-        if attempt.heartbeat_age is not None:
+        silence = history.silences.get(attempt.key)
+        if silence is not None:
             label = history.kinds.label(attempt.kind)
-            ages[label] = max(attempt.heartbeat_age, ages.get(label, attempt.heartbeat_age))
+            ages[label] = max(silence, ages.get(label, silence))
     return ages
+
+
+def _last_success(snapshot: Snapshot, history: History) -> dict[str, LastSuccess]:
+    """Return the last success by label: of the kinds that share `other`, the one that is longest ago."""
+    last: dict[str, LastSuccess] = {}
+    for success in snapshot.last_successes:
+        label = history.kinds.label(success.kind)
+        if label not in last or success.age > last[label].age:
+            last[label] = success
+    return last
+
+
+def _initialisation_ratio(snapshot: Snapshot) -> float | None:
+    """Divide the runs that got a heartbeat by all that were started within the window; None where there was none."""
+    beginnings = snapshot.beginnings
+    return beginnings.initialised / beginnings.started if beginnings and beginnings.started else None
 
 
 def _hosts(

@@ -6,7 +6,8 @@ Ages come from the database's clock, in the statement that reads the rows; no ag
 Impossible values are refused on construction, so that nothing behind this module has to doubt them.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -62,7 +63,8 @@ class Attempt:
     """One started job.
 
     `pid` is a positive integer or None; `pid_text` is what the row says. `age` is None where the row has no start time
-    or one that cannot be true; `has_start_time` tells the two apart. `detail` is for people and for filters.
+    or one that cannot be true; `has_start_time` tells the two apart. `heartbeat_age` is None where there is no
+    heartbeat, and nothing where its date cannot be true. `detail` is for people and for filters.
     """
 
     key: AttemptKey
@@ -149,14 +151,39 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """One job that ended since the cursor, where the system keeps its ended jobs."""
+    """One job that ended since the cursor, where the system keeps its ended jobs; None: not known how long it took."""
 
     kind: Kind
     outcome: str
-    duration: timedelta
+    duration: timedelta | None
 
     def __post_init__(self) -> None:
         _refuse_negative("duration", self.duration)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastSuccess:
+    """The latest success of one kind, where the system keeps its ended jobs: how long ago it was, how long it took."""
+
+    kind: Kind
+    age: timedelta
+    duration: timedelta | None
+
+    def __post_init__(self) -> None:
+        _refuse_negative("age", self.age)
+        _refuse_negative("duration", self.duration)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginnings:
+    """Jobs that were started within the window, and how many of them ever had a heartbeat."""
+
+    started: int
+    initialised: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.initialised <= self.started:
+            raise ValueError(f"initialised: {self.initialised} of {self.started} cannot be")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +201,9 @@ class Snapshot:
 
     `read_at` is this machine's clock and `database_now` the database's, both taken as the first statement answered.
     `waiting` has one entry for each kind the queue knows or found. `started` holds up to the queue's limit, the oldest
-    first; `started_left_out` counts the rest. `breakdown` is the last
-    one that was read, at its own pace. `left_started` says of each job that was started at the cursor, is not in
-    `started`, and is still in the table, which state it has now.
+    first; `started_left_out` counts the rest. `breakdown` is the last one that was read, at its own pace.
+    `left_started` says of each job that was started at the cursor, is not in `started`, and is still in the queue,
+    whether it waits or is started. `last_successes` and `beginnings` are there where ended jobs stay in the table.
     """
 
     queue: QueueName
@@ -192,6 +219,8 @@ class Snapshot:
     breakdown: Breakdown | None = None
     signals: tuple[Signal, ...] = ()
     finished: tuple[Finished, ...] = ()
+    last_successes: tuple[LastSuccess, ...] = ()
+    beginnings: Beginnings | None = None
 
     def __post_init__(self) -> None:
         for name in ("read_at", "database_now"):
@@ -212,6 +241,11 @@ class WorkerSigns:
     child_marks: tuple[str, ...] = ()
     web_workers: tuple[str, ...] = ()
     has_heartbeats: bool = False
+
+
+def count_left_out(started: Mapping[Kind, int], read: Iterable[Attempt]) -> dict[Kind, int]:
+    """Count, by kind, the started jobs of a table that are not among those that were read."""
+    return dict(Counter(started) - Counter(attempt.kind for attempt in read))
 
 
 def read_pid(text: str | None) -> int | None:

@@ -1,24 +1,28 @@
-"""Keep open sets of label values bounded: first come, sticky, the rest as `other`."""
+"""Keep open sets of label values bounded: first come, sticky, the rest as `other`; a value is looked up at once."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Self
 
 OTHER = "other"
+LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Up to `limit` values that have a label of their own, in the order in which they came."""
+    """Up to `limit` values that have a label of their own, as keys in the order in which they came."""
 
     limit: int
-    known: tuple[str, ...] = ()
+    known: Mapping[str, None] = field(default_factory=lambda: MappingProxyType({}))
 
     def admit(self, values: Iterable[str]) -> Self:
         """Return the set with as many of the new values as fit; the order of `values` decides which."""
         new = [value for value in dict.fromkeys(values) if value not in self.known and value != OTHER]
         room = self.limit - len(self.known)
-        return type(self)(limit=self.limit, known=(*self.known, *new[:room])) if new and room > 0 else self
+        if not new or room <= 0:
+            return self
+        return type(self)(limit=self.limit, known={**self.known, **dict.fromkeys(new[:room])})
 
     def label(self, value: str) -> str:
         """Return the value, or `other` where it has no label of its own."""

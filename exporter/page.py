@@ -4,6 +4,7 @@ A family must stand in one piece, so pages cannot be joined: each part keeps its
 client library's own encoder, and the first scrape after a change joins them in catalogue order. Sample lines are the
 same in the text format and in OpenMetrics (no exemplars, no `_created` here; a test holds this); headers differ.
 A part that outlives `valid_until` loses the families that do not last; this needs no poll, only a scrape.
+Parts that have an owner are replaced by that owner only: a poll that ends after its queue is gone changes nothing.
 """
 
 import gzip
@@ -47,12 +48,23 @@ class Page:
 
     def __init__(self) -> None:
         self._parts: dict[str, Part] = {}
+        self._owners: Mapping[str, object] = {}
         self._lock = threading.Lock()
         self._bodies: dict[tuple[Format, bool], bytes] = {}
         self._expires_at = inf
 
-    def update(self, name: str, families: Iterable[Family], *, valid_until: float = inf) -> None:
-        """Replace one part of the page."""
+    def assign(self, owners: Mapping[str, object]) -> None:
+        """Say who may update which part; a part that had an owner and has none now leaves the page."""
+        with self._lock:
+            gone = self._owners.keys() - owners.keys()
+            self._parts = {name: part for name, part in self._parts.items() if name not in gone}
+            self._owners = dict(owners)
+            self._bodies = {}
+
+    def update(
+        self, name: str, families: Iterable[Family], *, valid_until: float = inf, owner: object | None = None
+    ) -> None:
+        """Replace one part of the page, unless it is another owner's."""
         families = list(families)
         part = Part(
             lines={family.name: _render(generate_latest, family).split(b"\n", 2)[2] for family in families},
@@ -60,8 +72,9 @@ class Page:
             valid_until=valid_until,
         )
         with self._lock:
-            self._parts = {**self._parts, name: part}
-            self._bodies = {}
+            if self._owners.get(name) is owner:
+                self._parts = {**self._parts, name: part}
+                self._bodies = {}
 
     def get(self, page_format: Format, is_compressed: bool) -> bytes:
         """Return the page; assembled and compressed only if something has changed or expired since."""

@@ -6,7 +6,7 @@ queue never takes more than `max_duty` of one connection's time.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
@@ -55,11 +55,13 @@ class Poller:
         publish: Callable[[QueueStatus, float], None],
     ) -> None:
         """Publishes at once: until the first poll has ended, the queue is down."""
-        self._queue = queue
+        self.queue = queue
         self._options = options
         self._server_slots = server_slots
         self._publish = publish
+        self._aliases = aliases
         self._polling = threading.Lock()
+        self._is_retired = False
         self._earliest = 0.0
         self._ended = clock.monotonic_seconds()
         self._fresh_until = 0.0
@@ -83,7 +85,7 @@ class Poller:
     @property
     def name(self) -> QueueName:
         """The queue's name."""
-        return self._queue.name
+        return self.queue.name
 
     @property
     def is_fresh(self) -> bool:
@@ -114,14 +116,29 @@ class Poller:
                 self._server_slots.release()
         finally:
             self._polling.release()
+            if self._is_retired:
+                self.close(within_seconds=0)
         return Polled.DONE
 
     def close(self, *, within_seconds: float) -> bool:
         """Close the queue's connection and poll no more; False if a poll was still under way, and nothing was done."""
         if not self._polling.acquire(timeout=within_seconds):
             return False
-        self._queue.close()
+        self.queue.close()
         return True
+
+    def retire(self) -> None:
+        """Poll no more, and close the connection now or, where a poll is under way, as soon as that has ended."""
+        self._is_retired = True
+        self.close(within_seconds=0)
+
+    def rename_hosts(self, aliases: Mapping[str, str]) -> None:
+        """Use other aliases from the next poll on; they must not change the name of a host that was seen."""
+        self._aliases = aliases
+
+    def sees(self, hosts: Collection[str]) -> bool:
+        """Whether one of these hosts was ever in the table, by its recorded name or by the one it has in labels."""
+        return any(host in hosts for host in self.status.history.hosts.known)
 
     def _poll(self) -> None:
         began = clock.monotonic_seconds()
@@ -146,9 +163,9 @@ class Poller:
 
     def _read(self) -> Reading:
         last = self.status.reading
-        snapshot = self._queue.read(last.snapshot.cursor if last else None)
-        history = track(self.status.history, snapshot, self._options)
-        facts = derive_facts(snapshot, history, self._options, self._queue.signs)
+        snapshot = self.queue.read(last.snapshot.cursor if last else None)
+        history = track(replace(self.status.history, aliases=self._aliases), snapshot, self._options)
+        facts = derive_facts(snapshot, history, self._options, self.queue.signs)
         return Reading(snapshot=snapshot, facts=facts, history=history)
 
     def _succeed(self, reading: Reading, began: float) -> None:
@@ -176,7 +193,7 @@ class Poller:
             seconds = interval.total_seconds()
             event = {"queue": self.name, "outcome": outcome, "error": message, "next_after_seconds": seconds}
             if is_statement:
-                event["advice"] = f"where the table is large and nothing else is slow: {self._queue.index_hint}"
+                event["advice"] = f"where the table is large and nothing else is slow: {self.queue.index_hint}"
             unexpected = not isinstance(error, QueuemedicError)
             log.warning("poll.failed", **event, exc_info=error if unexpected else None)
         self.error = message

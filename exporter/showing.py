@@ -1,12 +1,17 @@
 """Make the views of a queue from its status; pure."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
 from .collector import QueueStatus, Reading
 from .facts import Facts
 from .jobs import Attempt, Breakdown, Snapshot, State
-from .views import AttemptView, KindView, LoadView, QueueView, ReportView, ScopeView
+from .labels import OTHER
+from .tracker import NO_HOST
+from .views import AttemptView, GroupView, KindView, LoadView, QueueView, ReportView, ScopeView
+
+WHOLE_SCOPES = {"all": "all reports", "segment": "all reports of a segment"}
 
 
 def show_queue(status: QueueStatus, error: str | None) -> QueueView:
@@ -21,6 +26,7 @@ def show_queue(status: QueueStatus, error: str | None) -> QueueView:
             schema_version=None,
             role=None,
             read_at=None,
+            stuck_after_seconds=status.options.stuck_after.total_seconds(),
             database_clock_offset_seconds=None,
             waiting=None,
             started=None,
@@ -42,6 +48,7 @@ def show_queue(status: QueueStatus, error: str | None) -> QueueView:
         schema_version=snapshot.schema,
         role=snapshot.role,
         read_at=snapshot.read_at,
+        stuck_after_seconds=status.options.stuck_after.total_seconds(),
         database_clock_offset_seconds=(snapshot.database_now - snapshot.read_at).total_seconds(),
         waiting=sum(number for (state, _), number in facts.jobs.items() if state is State.WAITING),
         started=sum(number for (state, _), number in facts.jobs.items() if state is State.STARTED),
@@ -49,15 +56,63 @@ def show_queue(status: QueueStatus, error: str | None) -> QueueView:
         overdue=len(facts.overdue),
         kinds=tuple(_kinds(facts)),
         hosts=tuple(_hosts(facts)),
-        attempts=tuple(show_attempt(attempt, facts) for attempt in _oldest_first(reading)),
+        attempts=tuple(show_attempt(attempt, reading) for attempt in _oldest_first(reading)),
         scopes=tuple(_scopes(snapshot.breakdown)),
         reports=tuple(_reports(snapshot.breakdown)),
         signals=_signals(snapshot),
     )
 
 
-def show_attempt(attempt: Attempt, facts: Facts) -> AttemptView:
+def group_attempts(view: QueueView, dimension: str) -> QueueView:
+    """Return the view with its started jobs grouped by `site`, `report` or `host`, the most stuck first."""
+    attempts: dict[str, list[AttemptView]] = defaultdict(list)
+    for attempt in view.attempts:
+        name = _name_in(attempt, dimension)
+        if name is not None:
+            attempts[name].append(attempt)
+    waiting = _waiting_by_report(view) if dimension == "report" else {}
+    attempts.update({name: [] for name, jobs in waiting.items() if jobs and name not in attempts})
+    groups = [
+        GroupView(
+            name=name,
+            waiting=waiting.get(name),
+            started=len(started),
+            stuck=sum(attempt.stuck_reason is not None for attempt in started),
+            overdue=sum(attempt.is_overdue for attempt in started),
+            oldest_started_age_seconds=max(
+                (attempt.age_seconds for attempt in started if attempt.age_seconds is not None), default=None
+            ),
+        )
+        for name, started in attempts.items()
+    ]
+    groups.sort(key=lambda group: (-group.stuck, -group.started, -(group.waiting or 0), group.name))
+    return view.model_copy(update={"groups": tuple(groups)})
+
+
+def _name_in(attempt: AttemptView, dimension: str) -> str | None:
+    detail = attempt.detail
+    match dimension:
+        case "host":
+            return attempt.host or NO_HOST
+        case "site":
+            return None if detail.get("site") is None else str(detail["site"])
+        case _:
+            name = _report_name(str(detail.get("plugin") or ""), str(detail.get("report") or ""))
+            return name or WHOLE_SCOPES.get(str(detail.get("scope")))
+
+
+def _waiting_by_report(view: QueueView) -> dict[str, int]:
+    whole = {WHOLE_SCOPES[entry.scope]: entry.waiting for entry in view.scopes if entry.scope in WHOLE_SCOPES}
+    return whole | {_report_name(entry.plugin, entry.report): entry.waiting for entry in view.reports}
+
+
+def _report_name(plugin: str, report: str) -> str:
+    return OTHER if plugin == report == OTHER else ".".join(part for part in (plugin, report) if part)
+
+
+def show_attempt(attempt: Attempt, reading: Reading) -> AttemptView:
     """Show one started job."""
+    facts = reading.facts
     return AttemptView(
         queue=attempt.key.queue,
         job_id=attempt.job_id,
@@ -67,7 +122,7 @@ def show_attempt(attempt: Attempt, facts: Facts) -> AttemptView:
         pid_text=attempt.pid_text,
         age_seconds=_seconds(attempt.age),
         enqueued_age_seconds=_seconds(attempt.enqueued_age),
-        heartbeat_age_seconds=_seconds(attempt.heartbeat_age),
+        heartbeat_age_seconds=_seconds(reading.history.silences.get(attempt.key)),
         stuck_reason=facts.stuck.get(attempt.key),
         is_overdue=attempt.key in facts.overdue,
         detail=dict(attempt.detail),

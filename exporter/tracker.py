@@ -66,7 +66,9 @@ class History:
     timed_out: Mapping[str, int]
     attempt_durations: Mapping[str, Histogram]
     waiting_durations: Mapping[str, Histogram]
+    finished: Mapping[tuple[str, str], int]
     finished_durations: Mapping[str, Histogram]
+    silences: Mapping[AttemptKey, timedelta]
     crossed: Mapping[AttemptKey, datetime]
     slots: tuple[Slot, ...] = ()
     workers: Mapping[tuple[str, str], Worker]
@@ -88,7 +90,9 @@ class History:
             timed_out=zeros,
             attempt_durations=histograms,
             waiting_durations=histograms,
+            finished={},
             finished_durations=histograms,
+            silences={},
             crossed={},
             workers={},
         )
@@ -106,6 +110,7 @@ def track(history: History, snapshot: Snapshot, options: QueueOptions) -> Histor
         now = _count_attempts(now, history.previous, snapshot, options)
         now = _count_finished(now, snapshot)
     now = _follow_workers(now, snapshot)
+    now = replace(now, silences=_silences(now, snapshot))
     begins_at = snapshot.read_at - options.timeout_window
     slots = tuple(slot for slot in now.slots if begins_at < slot.begins_at <= snapshot.read_at)
     return replace(now, previous=snapshot, slots=slots)
@@ -149,7 +154,9 @@ def _admit(history: History, snapshot: Snapshot) -> History:
 
 def _count_jobs(history: History, previous: Snapshot, snapshot: Snapshot, options: QueueOptions) -> History:
     before, after = _total(previous), _total(snapshot)
-    new = {waiting.kind: waiting.enqueued for waiting in snapshot.waiting}
+    new: Counter[Kind] = Counter()
+    for waiting in snapshot.waiting:
+        new[waiting.kind] += waiting.enqueued
     enqueued, ended = Counter(history.enqueued), Counter(history.ended)
     ended_now = 0
     for kind in before.keys() | after.keys() | new.keys():
@@ -172,11 +179,7 @@ def _total(snapshot: Snapshot) -> Counter[Kind]:
 def _count_attempts(history: History, previous: Snapshot, snapshot: Snapshot, options: QueueOptions) -> History:
     before = {attempt.key: attempt for attempt in previous.started}
     after = {attempt.key: attempt for attempt in snapshot.started}
-    # On the database's own clock, whatever became of this machine's; unless it is that clock which was set.
-    elapsed = snapshot.database_now - previous.database_now
-    if _is_clock_set(previous, snapshot):
-        elapsed = snapshot.read_at - previous.read_at
-    elapsed = max(elapsed, timedelta(0))
+    elapsed = _elapsed(previous, snapshot)
     history = _count_new(history, [after[key] for key in after.keys() - before.keys()], previous, elapsed)
     history = _count_crossings(history, before, snapshot, options)
     return _count_endings(history, [before[key] for key in before.keys() - after.keys()], snapshot, elapsed, options)
@@ -245,11 +248,34 @@ def _ending(attempt: Attempt, started_ids: set[JobId], snapshot: Snapshot) -> En
 
 
 def _count_finished(history: History, snapshot: Snapshot) -> History:
-    durations = dict(history.finished_durations)
+    counts, durations = Counter(history.finished), dict(history.finished_durations)
     for finished in snapshot.finished:
         label = history.kinds.label(finished.kind)
-        durations[label] = durations.get(label, Histogram()).observe(finished.duration)
-    return replace(history, finished_durations=durations)
+        counts[label, finished.outcome] += 1
+        if finished.duration is not None:
+            durations[label] = durations.get(label, Histogram()).observe(finished.duration)
+    return replace(history, finished=counts, finished_durations=durations)
+
+
+def _silences(history: History, snapshot: Snapshot) -> dict[AttemptKey, timedelta]:
+    """Say for how long each attempt has shown no new heartbeat, at most; those that never had one have none.
+
+    A heartbeat is dated on its worker's clock, which may be wrong. So its age counts only at first sight: from then on
+    a value that does not change grows silent on the database's clock, and one that changed was written since.
+    """
+    previous = history.previous
+    before = {attempt.key: attempt.claim for attempt in previous.started} if previous else {}
+    silences: dict[AttemptKey, timedelta] = {}
+    for attempt in snapshot.started:
+        if attempt.heartbeat_age is None:
+            continue
+        silence = attempt.heartbeat_age
+        if previous and attempt.claim == before.get(attempt.key):
+            silence = history.silences.get(attempt.key, silence) + _elapsed(previous, snapshot)
+        elif previous and not previous.started_left_out:
+            silence = min(silence, _elapsed(previous, snapshot))
+        silences[attempt.key] = silence
+    return silences
 
 
 def _follow_workers(history: History, snapshot: Snapshot) -> History:
@@ -269,6 +295,13 @@ def _follow_workers(history: History, snapshot: Snapshot) -> History:
         if key not in workers and worker.missed_polls == 0
     }
     return replace(history, workers={**workers, **missed})
+
+
+def _elapsed(previous: Snapshot, snapshot: Snapshot) -> timedelta:
+    """Return the time between two snapshots on the database's clock; on ours where one of the two was set."""
+    is_clock_set = _is_clock_set(previous, snapshot)
+    elapsed = snapshot.read_at - previous.read_at if is_clock_set else snapshot.database_now - previous.database_now
+    return max(elapsed, timedelta(0))
 
 
 def _is_clock_set(previous: Snapshot, snapshot: Snapshot) -> bool:

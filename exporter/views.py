@@ -38,7 +38,10 @@ class LoadView(View):
 
 
 class AttemptView(View):
-    """One started job. `pid` is null where the row records none or no process id; `pid_text` is what it records."""
+    """One started job. `pid` is null where the row records none or no process id; `pid_text` is what it records.
+
+    `heartbeat_age_seconds` is how long its heartbeat has not changed; null where it never had one.
+    """
 
     queue: str
     job_id: str
@@ -71,10 +74,22 @@ class ReportView(View):
     started: int
 
 
+class GroupView(View):
+    """The started jobs of one host, site or report; `waiting` is null where waiting jobs are not counted so."""
+
+    name: str
+    waiting: int | None
+    started: int
+    stuck: int
+    overdue: int
+    oldest_started_age_seconds: float | None
+
+
 class QueueView(View):
     """One queue. Where it is not `up`, `error` says why and the rest is of the last good poll; null if there was none.
 
     `attempts` are the started jobs, those without a start time first, then the oldest; up to the queue's limit.
+    `groups` are the same jobs by what was asked for, the most stuck first; empty where nothing was, or jobs have none.
     """
 
     queue: str
@@ -84,6 +99,7 @@ class QueueView(View):
     schema_version: str | None
     role: str | None
     read_at: datetime | None
+    stuck_after_seconds: float
     database_clock_offset_seconds: float | None
     waiting: int | None
     started: int | None
@@ -95,6 +111,7 @@ class QueueView(View):
     scopes: tuple[ScopeView, ...]
     reports: tuple[ReportView, ...]
     signals: dict[str, float]
+    groups: tuple[GroupView, ...] = ()
 
 
 class QueuesView(View):

@@ -47,6 +47,7 @@ class MemoryQueue:
 
     system = "memory"
     server = "memory"
+    place = "memory"
     index_hint = "none"
 
     def __init__(
@@ -158,7 +159,7 @@ class MemoryQueue:
             has_start_time=job.started_at is not None,
             age=_age(now, job.started_at),
             enqueued_age=_age(now, job.enqueued_at),
-            heartbeat_age=_age(now, job.heartbeat_at),
+            heartbeat_age=None if job.heartbeat_at is None else max(now - job.heartbeat_at, timedelta(0)),
             detail={},
             claim=Claim(key=key, rests_on=(job.heartbeat_at,)),
         )

@@ -11,7 +11,8 @@ class Queue(Protocol):
     `read` takes the cursor of the last snapshot, or None at the first poll, and returns a new snapshot, whole and
     consistent. It raises `PollTimeout`, `Unreachable`, `Refused` or `BadSchema`, and after any of them the next call
     starts from a fresh connection. `read` and `close` are never called at once.
-    `server` names the database server, so that polls of one server can be limited together.
+    `server` names the database server, so that polls of one server can be limited together; `place` the database, as it
+    was when the queue was made, so that a file that names another one by now is noticed.
     `index_hint` says which index would make a poll cheaper, for the event of a poll that took too long.
     """
 
@@ -25,6 +26,8 @@ class Queue(Protocol):
     def signs(self) -> WorkerSigns: ...
     @property
     def server(self) -> str: ...
+    @property
+    def place(self) -> str: ...
     @property
     def index_hint(self) -> str: ...
 

@@ -8,27 +8,17 @@ from typing import Self
 from pydantic import Field, model_validator
 from sqlalchemy import URL
 
-from exporter.address import Address, normalise
-from exporter.errors import ConfigurationError
 from exporter.options import Duration, QueueOptions, TlsSection
 from exporter.secrets import DatabaseUrl
+
+from ..source import check_url
 
 PREFIX = re.compile(r"[\w$-]{0,40}")
 
 
-def check_url(url: URL) -> None:
-    """Refuse what is no MariaDB or MySQL, or asks for TLS in a way that is not verified; raises ValueError."""
-    try:
-        dialect = Address(url=normalise(url)).dialect
-    except ConfigurationError as cause:
-        raise ValueError(str(cause)) from cause
-    unknown = url.query.keys() - {"unix_socket", "charset"}
-    if unknown:
-        raise ValueError(f"url: {', '.join(sorted(unknown))} in a URL is not known; only unix_socket is")
-    if not url.database:
-        raise ValueError("url: it names no database; write mysql://user:password@host/database")
-    if dialect != "mysql":
-        raise ValueError(f"url: Matomo keeps its queue in MariaDB or MySQL, not in {dialect}; write mysql://…")
+def check_matomo_url(url: URL) -> None:
+    """Refuse what cannot be Matomo's database; raises ValueError."""
+    check_url(url, dialects=("mysql",), holder="Matomo")
 
 
 class MatomoOptions(QueueOptions):
@@ -56,7 +46,7 @@ class MatomoOptions(QueueOptions):
             found = " and ".join(given) or "none of them"
             raise ValueError(f"found {found}; give exactly one of matomo_config, url and url_file")
         if self.url is not None:
-            check_url(self.url)
+            check_matomo_url(self.url)
         if self.tables_prefix is not None and not PREFIX.fullmatch(self.tables_prefix):
             raise ValueError("tables_prefix is no start of a table name; write letters, digits and _, such as matomo_")
         return self

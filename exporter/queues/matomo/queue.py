@@ -12,10 +12,24 @@ from sqlalchemy.exc import DBAPIError
 
 from exporter import clock
 from exporter.database import Reader, Transaction
-from exporter.errors import BadSchema, ReadError, Refused
-from exporter.jobs import Attempt, Breakdown, Cursor, Finished, JobId, Kind, QueueName, Signal, Snapshot, WorkerSigns
+from exporter.errors import ReadError
+from exporter.jobs import (
+    Attempt,
+    Breakdown,
+    Cursor,
+    Finished,
+    JobId,
+    Kind,
+    QueueName,
+    Signal,
+    Snapshot,
+    WorkerSigns,
+    count_left_out,
+)
 from exporter.jobs import State as JobState
 
+from ..by_id import chunks
+from ..detected import Detected
 from .breakdown import BreakdownReader
 from .names import KINDS, read_kind
 from .options import MatomoOptions
@@ -24,7 +38,6 @@ from .shape import Shape, Tables, detect
 from .source import Source
 from .statements import Statements
 
-SHAPE_KEPT_SECONDS = 300.0
 MOST_BLOCKERS = 50
 MOST_FINISHED = 5000
 MOST_GROUPS = 100_000
@@ -59,14 +72,11 @@ class MatomoQueue:
         address = self._source.find_address()
         if address.tls:
             address.tls.context()
-        self.server = address.server
+        self.server, self.place = address.server, address.place
         table = Tables(prefix=self._source.tables_prefix()).invalidations
         self.index_hint = f"CREATE INDEX queuemedic ON {table} (status, period, date2, ts_invalidated)"
         self._reader = Reader(self._source.find_address, limit=options.poll_timeout)
-        self._prepared: Connection | None = None
-        self._statements: Statements | None = None
-        self._schema = ""
-        self._shape_due = 0.0
+        self._detected = Detected(self._detect)
         self._breakdown = BreakdownReader(options.max_reports)
         self._breakdown_every = options.breakdown_every.total_seconds()
         self._breakdown_due = 0.0
@@ -74,15 +84,8 @@ class MatomoQueue:
         self._has_warned = False
 
     def read(self, after: Cursor | None) -> Snapshot:
-        """Read the queue; once more, with the columns looked up anew, if one of them is gone or denied."""
-        was_prepared = self._statements is not None
-        try:
-            return self._read(after)
-        except (BadSchema, Refused):
-            self._statements = None
-            if not was_prepared:
-                raise
-            return self._read(after)
+        """Read the queue."""
+        return self._detected.retry(lambda: self._read(after))
 
     def close(self) -> None:
         """Close the connection."""
@@ -90,26 +93,19 @@ class MatomoQueue:
 
     def _read(self, after: Cursor | None) -> Snapshot:
         with self._reader.transaction() as transaction:
-            snapshot = self._snapshot(transaction, self._prepare(transaction.connection), after)
+            snapshot = self._snapshot(transaction, self._detected.of(transaction.connection), after)
         if clock.monotonic_seconds() >= self._breakdown_due:
             self._renew_breakdown(snapshot.started)
         return replace(snapshot, breakdown=self._last_breakdown)
 
-    def _prepare(self, connection: Connection) -> Statements:
-        """Look at the tables at each new connection, and every five minutes; Matomo is upgraded while we watch."""
-        is_fresh = connection is self._prepared and clock.monotonic_seconds() < self._shape_due
-        if self._statements and is_fresh:
-            return self._statements
-        self._statements = None
+    def _detect(self, connection: Connection) -> Statements:
         # MySQL cuts GROUP_CONCAT at 1024 bytes unless told otherwise.
         connection.exec_driver_sql(f"SET SESSION group_concat_max_len = {2 * LONGEST_ID * self._options.max_started}")
         shape = detect(connection, Tables(prefix=self._source.tables_prefix()))
         if not self._has_warned:
             self._has_warned = True
             self._warn(connection, shape)
-        self._prepared, self._schema, self._statements = connection, shape.schema, Statements(shape)
-        self._shape_due = clock.monotonic_seconds() + SHAPE_KEPT_SECONDS
-        return self._statements
+        return Statements(shape)
 
     def _warn(self, connection: Connection, shape: Shape) -> None:
         """Say once what an administrator should know about the account."""
@@ -131,7 +127,7 @@ class MatomoQueue:
         seen = frozenset(attempt.job_id for attempt in started)
         return Snapshot(
             queue=self.name,
-            schema=self._schema,
+            schema=statements.schema,
             role=transaction.role,
             read_at=transaction.read_at,
             database_now=transaction.database_now,
@@ -181,17 +177,14 @@ class MatomoQueue:
         else:
             rows = connection.execute(statements.started, {"ids": ids, "limit": limit}).all() if ids else []
         attempts = tuple(read_attempt(self.name, row) for row in rows)
-        left_out = count_by_kind((row.period, row.jobs) for row in found)
-        for attempt in attempts:
-            left_out[attempt.kind] -= 1
-        return attempts, {kind: number for kind, number in left_out.items() if number}
+        return attempts, count_left_out(count_by_kind((row.period, row.jobs) for row in found), attempts)
 
     def _renew_breakdown(self, started: tuple[Attempt, ...]) -> None:
         """Read the dear figures in a transaction of their own: if it fails, the poll does not, and it gets rarer."""
         try:
             with self._reader.transaction() as transaction:
                 connection = transaction.connection
-                statements = self._prepare(connection)
+                statements = self._detected.of(connection)
                 blocked = self._read_blocked(connection, statements, started)
                 rows = connection.execute(statements.breakdown, {"limit": MOST_GROUPS + 1}).all()
                 if len(rows) > MOST_GROUPS:
@@ -231,10 +224,9 @@ def _read_enqueued(connection: Connection, statements: Statements, after: Cursor
 
 def _read_left(connection: Connection, statements: Statements, ids: frozenset[JobId]) -> dict[JobId, JobState]:
     """Say which of these jobs are still there, and in which state."""
-    numbers = sorted(int(number) for number in ids)
     left: dict[JobId, JobState] = {}
-    for first in range(0, len(numbers), CHUNK):
-        for row in connection.execute(statements.states, {"ids": numbers[first : first + CHUNK]}):
+    for numbers in chunks(sorted(int(number) for number in ids), CHUNK):
+        for row in connection.execute(statements.states, {"ids": numbers}):
             if row.status in STATES:
                 left[JobId(str(row.idinvalidation))] = STATES[row.status]
     return left

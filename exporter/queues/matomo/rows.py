@@ -10,10 +10,10 @@ from sqlalchemy import Row
 
 from exporter.jobs import Attempt, AttemptKey, Claim, JobId, Kind, QueueName, Signal, State, Waiting, read_pid
 
+from ..ages import read_age, read_started_age
 from .names import KINDS, OTHER_KIND, read_kind, read_subject
 
 STATES: Mapping[object, State] = MappingProxyType({0: State.WAITING, 1: State.STARTED})
-REPEATED_HOUR = timedelta(hours=1)
 SIGNALS = frozenset(
     {
         "matomo_archiving_started_timestamp_seconds",
@@ -24,24 +24,6 @@ SIGNALS = frozenset(
         "matomo_pending_invalidations",
     }
 )
-
-
-def read_age(seconds: float | None) -> timedelta | None:
-    """Return an age that can be true.
-
-    Up to an hour below zero is 0: another machine's clock, or the hour that comes twice; further below is unknown.
-    """
-    if seconds is None:
-        return None
-    age = timedelta(seconds=float(seconds))
-    return max(age, timedelta(0)) if age >= -REPEATED_HOUR else None
-
-
-def read_started_age(now: float, started: float | None, *, is_repeated: bool) -> timedelta | None:
-    """Return how long ago `started` was, both in Unix seconds of the server; in a repeated hour never too long."""
-    if not started:
-        return None
-    return read_age(float(now) - float(started) - (REPEATED_HOUR.total_seconds() if is_repeated else 0))
 
 
 def read_signals(rows: Iterable[Row[Any]]) -> list[Signal]:

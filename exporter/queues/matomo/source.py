@@ -1,16 +1,17 @@
 """Where Matomo's database is, and what else its configuration says, read again whenever the file has changed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import URL
 
-from exporter.address import Address, Tls, normalise
+from exporter.address import Address
 from exporter.errors import ConfigurationError
-from exporter.options import TlsOptions
-from exporter.secrets import read_secret_file, read_url
+from exporter.files import Stamp, stamps
 
+from ..source import find_address, read_tls
 from .config_ini import MatomoConfig, layers, likely_sockets, read_config
-from .options import PREFIX, MatomoOptions
+from .options import PREFIX, MatomoOptions, check_matomo_url
 
 DEFAULT_PREFIX = "matomo_"
 
@@ -21,17 +22,15 @@ class Source:
     def __init__(self, options: MatomoOptions) -> None:
         self._options = options
         self._config: MatomoConfig | None = None
-        self._stamp: tuple[tuple[int, int], ...] = ()
+        self._stamps: Mapping[Path, Stamp] = {}
 
     def find_address(self) -> Address:
         """Return where the database is now."""
-        tls = _tls(self._options.tls)
-        if self._options.matomo_config:
-            config = self._read_config(self._options.matomo_config)
-            return Address(url=_url(config), tls=tls or config.tls)
-        if self._options.url_file:
-            return Address(url=normalise(read_url(read_secret_file(self._options.url_file))), tls=tls)
-        return Address(url=normalise(read_url(self._options.url)), tls=tls)
+        options = self._options
+        if options.matomo_config:
+            config = self._read_config(options.matomo_config)
+            return Address(url=_url(config), tls=read_tls(options.tls) or config.tls)
+        return find_address(url=options.url, url_file=options.url_file, tls=options.tls, check=check_matomo_url)
 
     def tables_prefix(self) -> str:
         """Return the prefix of Matomo's tables, which may be empty."""
@@ -60,19 +59,10 @@ class Source:
 
     def _read_config(self, path: Path) -> MatomoConfig:
         """Read Matomo's layers of configuration, if one of them has changed since."""
-        stamp = tuple(map(_stamp, layers(path)))
-        if self._config is None or stamp != self._stamp:
-            self._config, self._stamp = read_config(path), stamp
+        found = stamps(layers(path))
+        if self._config is None or found != self._stamps:
+            self._config, self._stamps = read_config(path), found
         return self._config
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    """Return what tells a file from its successor; what cannot be looked at is for `read_config` to say."""
-    try:
-        status = file.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
 
 
 def _url(config: MatomoConfig) -> URL:
@@ -89,9 +79,3 @@ def _url(config: MatomoConfig) -> URL:
         database=config.database,
         query={"unix_socket": path} if path else {},
     )
-
-
-def _tls(options: TlsOptions | None) -> Tls | None:
-    if options is None:
-        return None
-    return Tls(ca_file=options.ca_file, cert_file=options.cert_file, key_file=options.key_file)

@@ -7,8 +7,9 @@ its zone alone, so `UNIX_TIMESTAMP(ts_started)` dates it (`TIMESTAMPDIFF` is an 
 The tables' names are quoted identifiers made from a checked prefix; every value is bound.
 """
 
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import TextClause, text
 
+from ..by_id import by_ids
 from .shape import WORKER, Shape
 
 SIGNALS = """\
@@ -31,6 +32,7 @@ class Statements:
     """Every statement of a poll, in the order of its use."""
 
     def __init__(self, shape: Shape) -> None:
+        self.schema = shape.schema
         invalidations, metrics = shape.tables.invalidations, shape.tables.metrics
         worker = ", ".join(WORKER) if shape.has_worker else ", ".join(f"NULL AS {column}" for column in WORKER)
         self.signals = _signals(shape)
@@ -48,18 +50,16 @@ class Statements:
             " FROM_UNIXTIME(UNIX_TIMESTAMP(ts_started) + 3600) = ts_started AS is_repeated"
         )
         oldest_first = "ORDER BY ts_started, idinvalidation LIMIT :limit"
-        self.started = text(
+        self.started = by_ids(
             f"SELECT {columns} FROM {invalidations} WHERE idinvalidation IN :ids AND status = 1 {oldest_first}"
-        ).bindparams(bindparam("ids", expanding=True))
+        )
         self.oldest_started = text(f"SELECT {columns} FROM {invalidations} WHERE status = 1 {oldest_first}")
         self.last_id = text(f"SELECT COALESCE(MAX(idinvalidation), 0) FROM {invalidations}")
         self.enqueued = text(
             f"SELECT period, COUNT(*) FROM {invalidations}"
             " WHERE idinvalidation > :last_id AND status IN (0, 1) GROUP BY period"
         )
-        self.states = text(
-            f"SELECT idinvalidation, status FROM {invalidations} WHERE idinvalidation IN :ids"
-        ).bindparams(bindparam("ids", expanding=True))
+        self.states = by_ids(f"SELECT idinvalidation, status FROM {invalidations} WHERE idinvalidation IN :ids")
         self.breakdown = text(
             # No condition on status: with one, MariaDB reads every row through an index that begins with it.
             f"SELECT status, name, report, COUNT(*) FROM {invalidations} GROUP BY status, name, report LIMIT :limit"
