@@ -1,15 +1,20 @@
 """The composition root: build the program from its configuration, and run it.
 
 Two pools of threads keep what hangs away from what does not (docs/decisions/0001): a queue that failed polls among
-`failing` until it succeeds. At most two polls at a time go to one database server.
+`failing` until it succeeds, and so does one that a reload puts on a server that does not answer. At most two polls at a
+time go to one database server.
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from datetime import UTC, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from threading import Thread
+from types import MappingProxyType
+from weakref import WeakValueDictionary
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.jobstores.base import JobLookupError
@@ -18,18 +23,20 @@ from prometheus_client import ProcessCollector
 
 from exporter import clock
 from exporter.collector import QueueStatus, collect_program, collect_queue
+from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
 from exporter.page import Format, Page
 from exporter.poller import Polled, Poller
+from exporter.queues.protocol import Queue
 from exporter.slots import ServerSlots
 from healers.metrics import collect_healing
 
 from . import __version__
-from .config import Config
+from .config import Config, QueueSection
 from .systems import make_queue
 
 POLLS_PER_SERVER = 2
-POLLING, FAILING = "polling", "failing"
+POLLING, FAILING, BEATING = "polling", "failing", "beating"
 PROGRAM = "/program"
 PROGRAM_SECONDS = 5.0
 BUSY_RETRY = timedelta(seconds=1)
@@ -37,30 +44,82 @@ JITTER = 0.05
 CHECK_THREADS = 16
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What is in force, and since when; `is_latest` until a later configuration is refused."""
+
+    config: Config
+    pollers: Mapping[QueueName, Poller]
+    built_at: datetime
+    is_latest: bool = True
+
+
 class App:
-    """The program as built from one configuration: a poller for each queue, and the page that they publish on."""
+    """The program as built from the configuration in force: a poller for each queue, and the page they publish on.
+
+    What is in force is one reference, swapped whole by `apply`, which is not for two threads at once; all else is.
+    """
 
     def __init__(self, config: Config) -> None:
         """Raises ConfigurationError where a queue cannot be built; nothing is read yet."""
-        self.config = config
         self._page = Page()
-        self._configured_at = clock.now()
         self._process = ProcessCollector(registry=None)
         self._program_due = 0.0
-        slots: dict[str, ServerSlots] = defaultdict(lambda: ServerSlots(POLLS_PER_SERVER))
-        aliases = {alias: name for name, host in config.hosts.items() for alias in host.aliases}
-        self.pollers: list[Poller] = []
-        for name, section in config.queues.items():
-            queue = make_queue(name, section.system, section.options)
-            self.pollers.append(
-                Poller(
-                    queue,
-                    section.options,
-                    aliases=aliases,
-                    server_slots=slots[queue.server],
-                    publish=self._publish,
-                )
-            )
+        self._slots: WeakValueDictionary[str, ServerSlots] = WeakValueDictionary()  # a poll that hangs keeps its own
+        self._scheduler: BackgroundScheduler | None = None
+        self._jobs: dict[Poller, str] = {}
+        self._numbers = count()
+        self._built = Built(config=replace(config, queues={}), pollers={}, built_at=clock.now())
+        self.apply(config)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._built.config
+
+    @property
+    def pollers(self) -> Sequence[Poller]:
+        """The pollers, in the order of the configuration."""
+        return tuple(self._built.pollers.values())
+
+    def apply(self, config: Config, *, only_check: bool = False) -> None:
+        """Put a configuration in force; raises ConfigurationError with every fault, and then nothing has changed.
+
+        A queue whose section is equal keeps its poller: history, connection, counters and schedule, unless a file that
+        the section names now leads to another database. The others begin anew. Waits for no poll: one that hangs in a
+        queue that is gone closes its connection when it ends.
+        """
+        last, aliases = self._built, _aliases(config)
+        queues = _make_queues(config.queues)
+        if only_check:
+            return
+        kept = {
+            name: poller
+            for name, poller in last.pollers.items()
+            if _is_same(name, poller, last.config, config) and poller.queue.place == queues[name].place
+        }
+        queues = {name: queue for name, queue in queues.items() if name not in kept}
+        gone = [poller for name, poller in last.pollers.items() if name not in kept]
+        for poller in gone:
+            self._unschedule(poller)
+        owners = {name: poller.queue for name, poller in kept.items()} | queues
+        self._page.assign({str(name): queue for name, queue in owners.items()})
+        for poller in kept.values():
+            poller.rename_hosts(aliases)
+        made = {name: self._make_poller(queue, config.queues[name], aliases) for name, queue in queues.items()}
+        pollers = {name: kept.get(name) or made[name] for name in config.queues}
+        self._built = Built(config=config, pollers=MappingProxyType(pollers), built_at=clock.now())
+        self._program_due = 0.0
+        silent = {poller.queue.server for poller in last.pollers.values() if not poller.status.is_up}
+        for poller in made.values():
+            self._schedule(poller, FAILING if poller.queue.server in silent else POLLING)
+        if gone:
+            Thread(target=_retire, args=(gone,), name="retiring", daemon=True).start()
+
+    def note_refusal(self) -> None:
+        """Say on the page that a later configuration than the one in force was refused."""
+        self._built = replace(self._built, is_latest=False)
+        self._program_due = 0.0
 
     def poll_once(self) -> None:
         """Poll every queue once, side by side."""
@@ -71,21 +130,27 @@ class App:
             threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def polling(self) -> Iterator[None]:
-        """Poll every queue at its interval, beside whatever is done meanwhile."""
-        scheduler = BackgroundScheduler(
-            executors={POLLING: Pool(16), FAILING: Pool(4)},
+    def polling(self, beat: Callable[[], object] | None = None, *, beat_seconds: float = 5.0) -> Iterator[None]:
+        """Poll every queue at its interval, beside whatever is done meanwhile.
+
+        `beat` is called at its own interval by the same scheduler, in a thread that no poll can take from it.
+        """
+        scheduler = self._scheduler = BackgroundScheduler(
+            executors={POLLING: Pool(16), FAILING: Pool(4), BEATING: Pool(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
         # A poll that takes longer than its interval is no fault; how long it took is published.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         for poller in self.pollers:
-            _schedule(scheduler, poller)
+            self._schedule(poller)
+        if beat is not None:
+            scheduler.add_job(beat, "interval", executor=BEATING, seconds=beat_seconds, next_run_time=clock.now())
         scheduler.start()
         try:
             yield
         finally:
+            self._scheduler = None
             scheduler.shutdown(wait=False)
 
     def close(self, *, within_seconds: float) -> bool:
@@ -105,41 +170,85 @@ class App:
         now = clock.monotonic_seconds()
         if now >= self._program_due:
             self._program_due = now + PROGRAM_SECONDS
-            program = collect_program(__version__, configured_at=self._configured_at, is_configured=True)
+            built = self._built
+            program = collect_program(__version__, configured_at=built.built_at, is_configured=built.is_latest)
             self._page.update(PROGRAM, [*program, *self._process.collect()])
         return self._page.get(page_format, is_compressed)
 
-    def _publish(self, status: QueueStatus, valid_until: float) -> None:
-        healing = self.config.queues[QueueName(status.name)].healing
-        families = [*collect_queue(status), *collect_healing(status.name, healing)]
-        self._page.update(status.name, families, valid_until=valid_until)
+    def _make_poller(self, queue: Queue, section: QueueSection, aliases: Mapping[str, str]) -> Poller:
+        def publish(status: QueueStatus, valid_until: float) -> None:
+            families = [*collect_queue(status), *collect_healing(status.name, section.healing)]
+            self._page.update(status.name, families, valid_until=valid_until, owner=queue)
+
+        slots = self._slots.setdefault(queue.server, ServerSlots(POLLS_PER_SERVER))
+        return Poller(queue, section.options, aliases=aliases, server_slots=slots, publish=publish)
+
+    def _schedule(self, poller: Poller, executor: str = POLLING) -> None:
+        """Let the scheduler poll; each poller has a job of its own, also where its queue had one before."""
+        scheduler = self._scheduler
+        if scheduler is None:
+            return
+        job = self._jobs[poller] = f"{poller.name} {next(self._numbers)}"
+        every = poller.status.options.poll_every.total_seconds()
+
+        def run() -> None:
+            polled = poller.poll()
+            changes: dict[str, object] = {"executor": POLLING if poller.status.is_up else FAILING}
+            if polled is Polled.SERVER_BUSY:
+                changes["next_run_time"] = clock.now() + BUSY_RETRY
+            elif poller.seconds_to_wait > 0:
+                changes["next_run_time"] = clock.now() + timedelta(seconds=poller.seconds_to_wait)
+            with suppress(JobLookupError):
+                scheduler.modify_job(job, **changes)
+
+        scheduler.add_job(
+            run,
+            "interval",
+            id=job,
+            executor=executor,
+            seconds=every,
+            jitter=every * JITTER,
+            next_run_time=clock.now(),
+        )
+
+    def _unschedule(self, poller: Poller) -> None:
+        job = self._jobs.pop(poller, None)
+        if self._scheduler and job:
+            with suppress(JobLookupError):
+                self._scheduler.remove_job(job)
+
+
+def _make_queues(sections: Mapping[QueueName, QueueSection]) -> dict[QueueName, Queue]:
+    queues: dict[QueueName, Queue] = {}
+    faults: list[str] = []
+    for name, section in sections.items():
+        try:
+            queues[name] = make_queue(name, section.system, section.options)
+        except ConfigurationError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigurationError(*faults)
+    return queues
+
+
+def _is_same(name: QueueName, poller: Poller, old: Config, new: Config) -> bool:
+    """Whether a queue goes on as it is: an equal section, and no host that it has seen goes by another name now."""
+    if old.queues[name] != new.queues.get(name):
+        return False
+    before, after = _aliases(old), _aliases(new)
+    changed = {alias for alias in before.keys() | after.keys() if before.get(alias) != after.get(alias)}
+    return not poller.sees(changed | {before[alias] for alias in changed & before.keys()})
+
+
+def _aliases(config: Config) -> Mapping[str, str]:
+    return {alias: name for name, host in config.hosts.items() for alias in host.aliases}
+
+
+def _retire(pollers: Sequence[Poller]) -> None:
+    for poller in pollers:
+        poller.retire()
 
 
 def _poll_surely(poller: Poller) -> None:
     while poller.poll() is Polled.SERVER_BUSY:
         pass
-
-
-def _schedule(scheduler: BackgroundScheduler, poller: Poller) -> None:
-    every = poller.status.options.poll_every.total_seconds()
-
-    def run() -> None:
-        polled = poller.poll()
-        pool = POLLING if poller.status.is_up else FAILING
-        changes: dict[str, object] = {"executor": pool}
-        if polled is Polled.SERVER_BUSY:
-            changes["next_run_time"] = clock.now() + BUSY_RETRY
-        elif poller.seconds_to_wait > 0:
-            changes["next_run_time"] = clock.now() + timedelta(seconds=poller.seconds_to_wait)
-        with suppress(JobLookupError):
-            scheduler.modify_job(poller.name, **changes)
-
-    scheduler.add_job(
-        run,
-        "interval",
-        id=poller.name,
-        executor=POLLING,
-        seconds=every,
-        jitter=every * JITTER,
-        next_run_time=clock.now(),
-    )

@@ -1,5 +1,7 @@
 """The command line: a group that imports a command only when it is used."""
 
+import io
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +63,10 @@ class LazyGroup(click.Group):
 def main(context: click.Context, config_file: Path | None) -> None:
     """Watch SQL job queues and tell Prometheus what an operator must know.
 
-    In a folder with a Matomo (config/config.ini.php), check and serve need no configuration.
+    In a folder with a Matomo (config/config.ini.php) or a Meltano (meltano.yml), check and serve need no
+    configuration.
     """
     context.obj = config_file
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no ✗ shows a question mark; to end with 1 would say that something is stuck.
+        sys.stdout.reconfigure(errors="replace")

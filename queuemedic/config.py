@@ -44,7 +44,7 @@ def find_file(explicit: Path | None, environment: Mapping[str, str], folder: Pat
 
 def load(path: Path, environment: Mapping[str, str], systems: Mapping[str, type[QueueOptions]]) -> Config:
     """Read the file; `systems` has the options of each name that `system:` may be."""
-    reading = Reading(read_yaml(_content(path), environment), systems=systems, file=path)
+    reading = Reading(read_yaml(read_file(path), environment), systems=systems, file=path)
     if reading.config is None:
         raise ConfigurationError(*show_all(reading.faults, path))
     return reading.config
@@ -127,7 +127,8 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def _content(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read a configuration file, of a longer one as much as shows that it is; raises ConfigurationError."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)

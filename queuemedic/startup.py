@@ -6,7 +6,9 @@ from types import MappingProxyType
 
 from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
+from exporter.options import QueueOptions
 from exporter.queues.matomo import MatomoOptions
+from exporter.queues.meltano import PROJECT_FILE, MeltanoOptions
 
 from .config import FILE_NAME, SYSTEM_FILE, Config, QueueSection, find_file, is_there, load
 from .systems import OPTIONS
@@ -19,11 +21,24 @@ def load_config(file: Path | None) -> Config:
     found = find_file(file, os.environ, Path())
     if found is not None:
         return load(found, os.environ, OPTIONS)
-    matomo = Path.cwd() / MATOMO_CONFIG
-    if is_there(matomo):
-        section = QueueSection(system="matomo", options=MatomoOptions(matomo_config=matomo))
-        return Config(queues=MappingProxyType({QueueName("matomo"): section}))
+    here = Path.cwd()
+    queues: dict[QueueName, QueueSection] = {}
+    if is_there(here / MATOMO_CONFIG):
+        options: QueueOptions = MatomoOptions(matomo_config=here / MATOMO_CONFIG)
+        queues[QueueName("matomo")] = QueueSection(system="matomo", options=options)
+    if is_there(here / PROJECT_FILE):
+        queues[QueueName("meltano")] = QueueSection(system="meltano", options=MeltanoOptions(project=here))
+    if queues:
+        return Config(queues=MappingProxyType(queues))
     raise ConfigurationError(
-        f"there is nothing to watch: no {FILE_NAME} here, no {SYSTEM_FILE}, and no {MATOMO_CONFIG} of a Matomo;"
-        " write a configuration, give --config, or go to Matomo's folder"
+        f"there is nothing to watch: no {FILE_NAME} here, no {SYSTEM_FILE}, no {MATOMO_CONFIG} of a Matomo and no"
+        f" {PROJECT_FILE} of a Meltano; write a configuration, give --config, or go to the folder of one of the two"
     )
+
+
+def load_again(config: Config) -> Config:
+    """Return what the file of a configuration says now; one that is gone is a fault, and no other takes its place.
+
+    What was found without a file is looked for anew. Raises ConfigurationError.
+    """
+    return load(config.file, os.environ, OPTIONS) if config.file else load_config(None)

@@ -8,12 +8,15 @@ from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
 from exporter.options import QueueOptions
 from exporter.queues.matomo import MatomoOptions, MatomoQueue
+from exporter.queues.meltano import MeltanoOptions, MeltanoQueue
 from exporter.queues.protocol import Queue
 from exporter.queues.table import TableOptions, TableQueue
 
-OPTIONS: Mapping[str, type[QueueOptions]] = MappingProxyType({"matomo": MatomoOptions, "table": TableOptions})
+OPTIONS: Mapping[str, type[QueueOptions]] = MappingProxyType(
+    {"matomo": MatomoOptions, "meltano": MeltanoOptions, "table": TableOptions}
+)
 _QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
-    {"matomo": MatomoQueue, "table": TableQueue}
+    {"matomo": MatomoQueue, "meltano": MeltanoQueue, "table": TableQueue}
 )
 
 

@@ -21,9 +21,10 @@ TOP = 10
 
 @click.command()
 @click.option("--queue", "name", metavar="Q", help="Only this queue.")
+@click.option("--by", "dimension", type=click.Choice(["site", "report", "host"]), help="Group the started jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.pass_obj
-def check(file: Path | None, name: str | None, as_json: bool) -> None:
+def check(file: Path | None, name: str | None, dimension: str | None, as_json: bool) -> None:
     """Read every queue once and show what is waiting, started and stuck.
 
     Exit code 0: nothing is stuck; 1: something is; 3: a queue could not be read.
@@ -31,9 +32,13 @@ def check(file: Path | None, name: str | None, as_json: bool) -> None:
     \b
     Examples:
       cd /var/www/matomo && queuemedic check
-      queuemedic --config queuemedic.yml check --queue analytics --json
+      queuemedic --config queuemedic.yml check --queue analytics --by site
     """
     views = _read(file, name)
+    if dimension:
+        from exporter.showing import group_attempts
+
+        views = [group_attempts(view, dimension) for view in views]
     if as_json:
         from exporter.views import QueuesView
 
@@ -43,7 +48,7 @@ def check(file: Path | None, name: str | None, as_json: bool) -> None:
 
         console = Console(highlight=False, markup=False, emoji=False)
         for view in views:
-            _print_queue(console, view)
+            _print_queue(console, view, dimension)
     if not all(view.up for view in views):
         raise click.exceptions.Exit(DATABASE_DOWN)
     if any(view.stuck for view in views):
@@ -80,23 +85,74 @@ def _read(file: Path | None, name: str | None) -> list[QueueView]:
     return [show_queue(poller.status, poller.error) for poller in app.pollers]
 
 
-def _print_queue(console: Console, view: QueueView) -> None:
+def _print_queue(console: Console, view: QueueView, dimension: str | None) -> None:
     """Print one queue: what is wrong first, then the figures."""
     console.print(_headline(view), style="bold")
     if view.error:
         console.print(f"  {_printable(view.error)}", style="red", soft_wrap=True)
-    if view.read_at is None:
-        console.print()
-        return
-    console.print(_kinds(view))
+    if view.read_at is not None:
+        if dimension:
+            _print_groups(console, view, dimension)
+        else:
+            _print_jobs(console, view)
     console.print()
-    if view.attempts:
+
+
+def _print_jobs(console: Console, view: QueueView) -> None:
+    """Print the stuck jobs and where to look for their workers, or else the oldest started ones; then the rest."""
+    from exporter.tracker import NO_HOST
+
+    stuck = [attempt for attempt in view.attempts if attempt.stuck_reason]
+    if stuck:
+        console.print(_attempts(view, stuck[:TOP]))
+        if len(stuck) > TOP:
+            console.print(f"  … and {len(stuck) - TOP} more stuck {_jobs(len(stuck) - TOP)}; --json shows them all")
+        _print_where_to_look(console, stuck)
+        console.print()
+    _print_kinds(console, view)
+    if any(load.started and load.host != NO_HOST for load in view.hosts):
+        console.print()
         console.print(_hosts(view))
+    if view.attempts and not stuck:
         console.print()
-        console.print(_attempts(view))
-        if len(view.attempts) > TOP:
+        console.print(_attempts(view, view.attempts[:TOP]))
+        if (view.started or 0) > TOP:
             console.print(f"  … and {(view.started or 0) - TOP} more started jobs; --json shows all that were read")
-        console.print()
+
+
+def _print_where_to_look(console: Console, stuck: Sequence[AttemptView]) -> None:
+    """Name the processes to look for, host by host: this command asks no host."""
+    pids: dict[str, set[int]] = {}
+    for attempt in stuck:
+        if attempt.host is not None and attempt.pid is not None:
+            pids.setdefault(attempt.host, set()).add(attempt.pid)
+    if pids:
+        console.print("  Look whether their workers are still at work:")
+    for host, found in list(pids.items())[:TOP]:
+        shown = ",".join(str(pid) for pid in sorted(found)[:TOP])
+        console.print(f"    on {_printable(host)}: ps -o pid,lstart,args -p {shown}", soft_wrap=True)
+
+
+def _print_groups(console: Console, view: QueueView, dimension: str) -> None:
+    if not view.groups:
+        console.print(f"  Nothing to group: no started job has a {dimension}.")
+        return
+    has_waiting = any(group.waiting is not None for group in view.groups)
+    rows = (
+        (
+            group.name,
+            *(("-" if group.waiting is None else str(group.waiting),) if has_waiting else ()),
+            str(group.started),
+            str(group.stuck),
+            str(group.overdue),
+            _span(group.oldest_started_age_seconds),
+        )
+        for group in view.groups[:TOP]
+    )
+    columns = (dimension, *(("waiting",) if has_waiting else ()), "started", "stuck", "overdue", "oldest")
+    console.print(_table(columns, rows, numbers=len(columns) - 1))
+    if len(view.groups) > TOP:
+        console.print(f"  … and {len(view.groups) - TOP} more; --json shows them all")
 
 
 def _headline(view: QueueView) -> str:
@@ -112,13 +168,17 @@ def _jobs(number: int) -> str:
     return "job" if number == 1 else "jobs"
 
 
-def _kinds(view: QueueView) -> Table:
+def _print_kinds(console: Console, view: QueueView) -> None:
+    """Print the kinds in their order, or where there are many, those with the most jobs."""
+    busy = [kind for kind in view.kinds if kind.waiting or kind.started]
+    if len(busy) > TOP:
+        busy.sort(key=lambda kind: -(kind.waiting + kind.started))
     rows = (
-        (kind.kind, str(kind.waiting), str(kind.started), _span(kind.oldest_waiting_age_seconds))
-        for kind in view.kinds
-        if kind.waiting or kind.started
+        (kind.kind, str(kind.waiting), str(kind.started), _span(kind.oldest_waiting_age_seconds)) for kind in busy[:TOP]
     )
-    return _table(("kind", "waiting", "started", "oldest waiting"), rows, numbers=3)
+    console.print(_table(("kind", "waiting", "started", "oldest waiting"), rows, numbers=3))
+    if len(busy) > TOP:
+        console.print(f"  … and {len(busy) - TOP} more kinds; --json shows them all")
 
 
 def _hosts(view: QueueView) -> Table:
@@ -137,30 +197,44 @@ def _hosts(view: QueueView) -> Table:
     return _table(("host", "started", "workers", "most per worker", "stuck", "oldest"), rows, numbers=5)
 
 
-def _attempts(view: QueueView) -> Table:
-    stuck_first = sorted(view.attempts, key=lambda attempt: attempt.stuck_reason is None)
-    rows = (
+def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
+    """List jobs, without the columns in which none of them has anything."""
+    columns = ("job", "kind", "about", "host", "pid", "started", "stuck because")
+    rows = [
         (
             attempt.job_id,
             attempt.kind,
             _about(attempt),
-            attempt.host or "-",
-            attempt.pid_text or "-",
-            _span(attempt.age_seconds),
-            (attempt.stuck_reason or "-").replace("_", " "),
+            attempt.host or "",
+            attempt.pid_text or "",
+            "" if attempt.age_seconds is None else f"{_span(attempt.age_seconds)} ago",
+            _reason(attempt, view),
         )
-        for attempt in stuck_first[:TOP]
-    )
-    return _table(("job", "kind", "about", "host", "pid", "started for", "stuck"), rows)
+        for attempt in attempts
+    ]
+    kept = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    return _table([columns[index] for index in kept], [[row[index] or "-" for index in kept] for row in rows])
+
+
+def _reason(attempt: AttemptView, view: QueueView) -> str:
+    match attempt.stuck_reason:
+        case "no_start_time":
+            return "no start time"
+        case "never_initialised":
+            return "never had a heartbeat"
+        case "heartbeat_lost":
+            return f"no heartbeat for {_span(attempt.heartbeat_age_seconds)}"
+        case "over_age":
+            return f"longer than {_span(view.stuck_after_seconds)}"
+    return ""
 
 
 def _about(attempt: AttemptView) -> str:
     """Say what a Matomo job rebuilds; other systems have nothing to say."""
     detail = attempt.detail
-    if "site" not in detail:
-        return "-"
-    segment = f"segment {str(detail['segment'])[:8]}…" if detail["segment"] else ""
-    words = [f"site {detail['site']}", detail["date1"], segment, detail["plugin"], detail["report"]]
+    segment = f"segment {str(detail['segment'])[:8]}…" if detail.get("segment") else ""
+    site = f"site {detail['site']}" if "site" in detail else ""
+    words = [site, detail.get("date1"), segment, detail.get("plugin"), detail.get("report")]
     return " ".join(str(word) for word in words if word)
 
 
@@ -191,4 +265,4 @@ def _span(seconds: float | None) -> str:
         number, rest = divmod(rest, size)
         if number or parts or unit == "s":
             parts.append(f"{number}{unit}")
-    return " ".join(parts[:2])
+    return " ".join(part for index, part in enumerate(parts[:2]) if index == 0 or not part.startswith("0"))

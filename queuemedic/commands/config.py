@@ -21,10 +21,13 @@ def check(file: Path | None) -> None:
     Exit code 0: it can be used; 2: it cannot, and every fault is on standard error.
     """
     from ..app import App
+    from ..reloading import access_reader
     from ..startup import load_config
 
     loaded = load_config(file)
     App(loaded)  # files that are named have to be there; nothing is connected to
+    if read := access_reader(loaded):
+        read()
     number = len(loaded.queues)
     click.echo(f"{loaded.file or 'no file'}: ok, {number} {'queue' if number == 1 else 'queues'}")
 

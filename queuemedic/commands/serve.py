@@ -13,24 +13,34 @@ def serve(file: Path | None, log_format: str) -> None:
 
     Example: queuemedic --config queuemedic.yml serve
     """
+    import os
+    import signal
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet, so there is nothing to reload
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nor to end in order, until it is served
+    from ..serving import Hangup, exit_now, serve_app
+
+    hangup = Hangup()
     import structlog
 
     from exporter.log import configure
+    from exporter.web.access import Watch
     from exporter.web.server import listen
 
     from ..app import App
-    from ..serving import exit_now, serve_app
-    from ..startup import load_config
+    from ..reloading import access_reader
+    from ..startup import load_again, load_config
 
     configure("json" if log_format == "json" else "console")
     log = structlog.get_logger()
     config = load_config(file)
     app = App(config)
+    watch = Watch(access_reader(config))
     listener = listen(config.web.listen.host, config.web.listen.port)
     host, port = listener.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "https" if watch.current.tls else "http"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     log.info("server.started", address=address, metrics=f"{address}/metrics", queues=len(app.pollers))
-    has_ended = serve_app(app, listener)
+    serve_app(app, listener, watch=watch, load=lambda: load_again(app.config), hangup=hangup)
     log.info("server.stopped")
-    if not has_ended:
-        exit_now(0)
+    exit_now(0)

@@ -19,6 +19,9 @@ MAX_SHOWN: Final = 100
 UNUSABLE: Final = re.compile(r"[\0\ud800-\udfff]")
 BARE_KEY: Final = re.compile(r"[\w.-]+")
 SECRET_NAME: Final = re.compile(rf"^(?!.*_file$).*(?:{SECRET_KEY.pattern}|url$|^dsn$)", re.IGNORECASE)
+# Prometheus' web configuration: a hash below any name, and a private key.
+USERS: Final = "basic_auth_users"
+KEY: Final = ["tls_server_config", "key"]
 CREDENTIALS: Final = re.compile(r"://.*@", re.DOTALL)
 
 
@@ -61,6 +64,6 @@ def show_all(faults: Iterable[Fault], file: Path) -> tuple[str, ...]:
 
 
 def is_secret(where: Where) -> bool:
-    """Whether the key is named like one whose value nobody may see."""
+    """Whether the key is named like one whose value nobody may see, or stands where such values do."""
     names = [step for step in where if isinstance(step, str)]
-    return bool(names and SECRET_NAME.search(names[-1]))
+    return bool(names and (SECRET_NAME.search(names[-1]) or names[0] == USERS or names == KEY))

@@ -62,6 +62,8 @@ class WebOptions(Options):
     """The web server."""
 
     listen: Listen = ListenAddress("127.0.0.1", 9847)
+    config_file: Path | None = None
+    enable_lifecycle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

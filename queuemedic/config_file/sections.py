@@ -78,7 +78,7 @@ class Reading:
             return None
         options, faults = validate(model, section, self._document.variables)
         self.faults.extend(faults)
-        return _from_folder(options, self._folder) if options else None
+        return from_folder(options, self._folder) if options else None
 
     def _queues(self, top: Section) -> dict[QueueName, QueueSection]:
         queues: dict[QueueName, QueueSection] = {}
@@ -160,17 +160,18 @@ class Reading:
                 f"{quote(alias)} is also an alias of {quote(owner)}" if owner else f"{quote(alias)} is a host itself"
             )
             where = (*section.where, name, "aliases", index)
-            self._fault(_line(section, (name, "aliases", index)), where, f"{found}; keep one of the two")
+            self._fault(line_of(section, (name, "aliases", index)), where, f"{found}; keep one of the two")
 
 
-def _line(section: Section, path: Where) -> int:
+def line_of(section: Section, path: Where) -> int:
+    """Return the line of a place in a section, or of the nearest one around it that is there."""
     found: Entry | None = Entry(line=section.line, node=section.keys)
     for step in path:
         found = (child(found.node, step) if found else None) or found
     return found.line if found else section.line
 
 
-def _from_folder(options: M, folder: Path) -> M:
+def from_folder(options: M, folder: Path) -> M:
     """Return options whose paths, at any depth, begin at the folder of the file that names them."""
     old = {name: getattr(options, name) for name in type(options).model_fields}
     new = {name: _part_from_folder(part, folder) for name, part in old.items()}
@@ -182,7 +183,7 @@ def _part_from_folder(part: object, folder: Path) -> object:
         case Path():
             return folder / part
         case BaseModel():
-            return _from_folder(part, folder)
+            return from_folder(part, folder)
         case dict():
             return {key: _part_from_folder(value, folder) for key, value in part.items()}
         case list():

@@ -53,8 +53,8 @@ class _Open:
         return (*self.where, self.key.text) if isinstance(self.key, Scalar) else self.where
 
 
-def read_yaml(content: bytes, environment: Mapping[str, str]) -> Document:
-    """Read one file; what can be read past is read past."""
+def read_yaml(content: bytes, environment: Mapping[str, str] | None) -> Document:
+    """Read one file; what can be read past is read past. Without an environment a `$` is a `$`."""
     if len(content) > MAX_BYTES:
         return _unreadable(Fault(line=1, text=f"is longer than {MAX_BYTES} bytes; write a shorter file"))
     try:
@@ -77,7 +77,7 @@ def _broken(line: int) -> Scalar:
 class _Composer:
     """Builds the tree from events; holds what is open, what has an anchor, and what was wrong so far."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str] | None) -> None:
         self.environment = environment
         self.faults: list[Fault] = []
         self.variables: dict[str, str] = {}
@@ -226,7 +226,9 @@ class _Composer:
 
     def filled(self, node: Node) -> Node:
         """Fill variables in, each time a text is used: never in a key, and never twice."""
-        if not isinstance(node, Scalar) or not isinstance(node.value, str) or "$" not in node.value:
+        if self.environment is None or not isinstance(node, Scalar):
+            return node
+        if not isinstance(node.value, str) or "$" not in node.value:
             return node
         try:
             value, used = fill_in(node.value, self.environment)
