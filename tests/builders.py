@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from exporter.jobs import (
     Attempt,
     AttemptKey,
+    Beginnings,
     Breakdown,
     Claim,
     Cursor,
     Finished,
     JobId,
     Kind,
+    LastSuccess,
     QueueName,
     Role,
     Signal,
@@ -42,6 +44,7 @@ def an_attempt(
     started_for: str | None = "1m",
     enqueued_for: str | None = "10m",
     heartbeat_age: str | None = None,
+    heartbeat: str | None = None,
     started: object = "2026-11-22 11:59:00",
 ) -> Attempt:
     """Return one started job; `started=None` is one without a start time."""
@@ -65,7 +68,7 @@ def an_attempt(
         enqueued_age=span(enqueued_for),
         heartbeat_age=span(heartbeat_age),
         detail={},
-        claim=Claim(key=key),
+        claim=Claim(key=key, rests_on=(heartbeat,)),
     )
 
 
@@ -83,6 +86,9 @@ def a_snapshot(
     breakdown: Breakdown | None = None,
     signals: tuple[Signal, ...] = (),
     finished: tuple[Finished, ...] = (),
+    last_successes: tuple[LastSuccess, ...] = (),
+    beginnings: Beginnings | None = None,
+    database_ahead: str | None = None,
 ) -> Snapshot:
     """Return a snapshot read `at` so long after noon."""
     read_at = NOON + (span(at) or timedelta(0))
@@ -91,7 +97,7 @@ def a_snapshot(
         schema="5.3",
         role=Role.PRIMARY,
         read_at=read_at,
-        database_now=read_at,
+        database_now=read_at + (span(database_ahead) or timedelta(0)),
         waiting=tuple(waiting) or (a_waiting(),),
         started=started,
         started_left_out={Kind(kind): number for kind, number in (left_out or {}).items()},
@@ -99,5 +105,7 @@ def a_snapshot(
         breakdown=breakdown,
         signals=signals,
         finished=finished,
+        last_successes=last_successes,
+        beginnings=beginnings,
         cursor=Cursor(last_id=0, started=frozenset(attempt.job_id for attempt in started)),
     )

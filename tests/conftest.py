@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab import matomo, proxy, run
 from tests.lab.mariadb import MariaDb
+from tests.lab.meltano import Project
 from tests.lab.postgres import Postgres
 from tests.lab.programs import NotInstalled
 
@@ -105,5 +106,19 @@ def private_mariadb() -> Iterator[Callable[..., MariaDb]]:
         def make(**options: Any) -> MariaDb:
             with installed():
                 return servers.enter_context(MariaDb(**options))
+
+        yield make
+
+
+@pytest.fixture
+def meltano_project() -> Iterator[Callable[..., Project]]:
+    """A maker of Meltano projects, which takes what `meltano.Project` takes; the first of a release installs it."""
+    with ExitStack() as projects:
+
+        def make(*arguments: str, **options: Any) -> Project:
+            with installed():
+                project = Project(*arguments, **options)
+            projects.callback(project.close)
+            return project
 
         yield make

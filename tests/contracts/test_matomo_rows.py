@@ -97,7 +97,7 @@ def test_an_upgrade_while_we_watch_is_seen(mariadb: MariaDb, open_queue: Callabl
         assert queue.read(None).schema == "4.0"
         matomo.upgrade_to_5_3(mariadb, database)
         assert queue.read(None).started[0].host is None
-        queue._shape_due = 0.0
+        queue._detected._due = 0.0
         assert queue.read(None).schema == "5.3"
 
 

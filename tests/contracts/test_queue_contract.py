@@ -1,29 +1,57 @@
-"""What every queue does, whatever its table: the memory fake, Matomo on MariaDB, a described table on SQLite."""
+"""What every queue does, whatever its table: the memory fake, Matomo on MariaDB, a described table on each database."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from exporter.jobs import Cursor, Role, Snapshot, State
+from tests.lab.mariadb import MariaDb
+from tests.lab.postgres import Postgres
 
-from .benches import MAX_STARTED, Bench, MatomoBench, MemoryBench, SqliteBench
+from .benches import (
+    MAX_STARTED,
+    Bench,
+    MariaDbBench,
+    MatomoBench,
+    MemoryBench,
+    PostgresBench,
+    SqliteBench,
+)
+
+SYSTEMS = ["memory", "matomo", "sqlite", "mariadb", "postgres"]
+WITH_HEARTBEAT = ["sqlite", "mariadb", "postgres"]
 
 
-@pytest.fixture(params=["memory", "matomo", "sqlite"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """Each kind of queue in turn, empty."""
+@contextmanager
+def opened(system: str, request: pytest.FixtureRequest, *, heartbeat: bool = False) -> Iterator[Bench]:
+    """Give a queue of a system, empty."""
     made: Bench
-    match request.param:
-        case "memory":
-            made = MemoryBench()
-        case "matomo":
-            made = MatomoBench(request.getfixturevalue("mariadb"), request.getfixturevalue("matomo_database"))
-        case _:
-            made = SqliteBench(tmp_path)
-    yield made
-    made.queue.close()
+    with ExitStack() as databases:
+        match system:
+            case "memory":
+                made = MemoryBench()
+            case "matomo":
+                made = MatomoBench(request.getfixturevalue("mariadb"), request.getfixturevalue("matomo_database"))
+            case "sqlite":
+                made = SqliteBench(request.getfixturevalue("tmp_path"), heartbeat=heartbeat)
+            case "mariadb":
+                mariadb: MariaDb = request.getfixturevalue("mariadb")
+                made = MariaDbBench(mariadb, databases.enter_context(mariadb.database()), heartbeat=heartbeat)
+            case _:
+                postgres: Postgres = request.getfixturevalue("postgres")
+                made = PostgresBench(postgres, databases.enter_context(postgres.database()), heartbeat=heartbeat)
+        databases.callback(made.queue.close)
+        yield made
+
+
+@pytest.fixture(params=[*SYSTEMS, *(f"{system}-heartbeat" for system in WITH_HEARTBEAT)])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Each kind of queue in turn, empty; tables without heartbeats, and with them."""
+    system, _, heartbeat = request.param.partition("-")
+    with opened(system, request, heartbeat=bool(heartbeat)) as made:
+        yield made
 
 
 def read(bench: Bench, after: Cursor | None = None) -> Snapshot:
@@ -66,6 +94,16 @@ def test_waiting_jobs_are_counted_and_the_oldest_is_dated(bench: Bench) -> None:
     assert entry.jobs == 4
     assert entry.oldest_age is not None
     assert timedelta(hours=2) <= entry.oldest_age < timedelta(hours=2, seconds=5)
+
+
+def test_what_is_started_does_not_make_the_backlog_old(bench: Bench) -> None:
+    """However long it had waited."""
+    (job_id,) = bench.enqueue(1, ago="2h")
+    bench.start(job_id)
+    bench.enqueue(1, ago="1m")
+    entry = next(entry for entry in read(bench).waiting if entry.kind == bench.kind)
+    assert entry.oldest_age is not None
+    assert timedelta(minutes=1) <= entry.oldest_age < timedelta(minutes=2)
 
 
 def test_a_started_job_is_an_attempt_with_its_worker_and_age(bench: Bench) -> None:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.contracts.benches import SELECT
+from tests.contracts.meltano_bench import MeltanoBench, SqliteDatabase
 from tests.lab import matomo, queuemedic
 from tests.lab.mariadb import MariaDb
 from tests.lab.queuemedic import QUEUEMEDIC
@@ -47,8 +48,78 @@ def test_a_stuck_job_is_exit_code_1_and_is_shown(mariadb: MariaDb, matomo_databa
     assert ended.code == 1, ended.err
     assert ended.out.splitlines()[0] == "✗ analytics (matomo): 1 of 1 started job stuck, 1 waiting"
     words = " ".join(ended.out.split())
-    for word in ("web1", "4380", "3h", "site 1", "Actions_hits", "over age"):
+    for word in ("web1", "4380", "3h ago", "site 1", "Actions_hits", "longer than 2h"):
         assert word in words
+    assert "    on web1: ps -o pid,lstart,args -p 4380\n" in ended.out
+
+
+def test_what_is_stuck_fits_80_columns_and_comes_first(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
+    """Ten rows, how many more, and where to look for which processes; nothing that is not stuck among them."""
+    for pid in range(4380, 4392):
+        insert_stuck(mariadb, matomo_database, process_id=str(pid))
+    insert_stuck(mariadb, matomo_database, ts_started=None, processing_host="web2", process_id="77")
+    insert_stuck(mariadb, matomo_database, ts_started=timedelta(minutes=1), processing_host="web3")
+    config = configure(mariadb, matomo_database, tmp_path)
+    ended = queuemedic.run("--config", config, "check", environment={"COLUMNS": "80"})
+    jobs = ended.out.split("\n\n")[0]
+    assert jobs.splitlines()[0] == "✗ analytics (matomo): 13 of 14 started jobs stuck, 14 waiting"
+    assert max(len(line) for line in ended.out.splitlines() if "ps -o" not in line) <= 80
+    assert "… and 3 more stuck jobs; --json shows them all" in jobs
+    assert "no start time" in jobs.splitlines()[3]
+    assert "on web2: ps -o pid,lstart,args -p 77" in jobs
+    assert "on web1: ps -o pid,lstart,args -p 4380,4381,4382,4383,4384,4385,4386,4387,4388,4389" in jobs
+    assert "web3" not in jobs
+
+
+@pytest.mark.parametrize(
+    ("dimension", "names"),
+    [("site", ["2", "1", "3"]), ("report", ["Actions.Actions_hits", "all reports"]), ("host", ["web2", "web1"])],
+)
+def test_started_jobs_are_grouped_by_what_is_asked(
+    mariadb: MariaDb, matomo_database: str, tmp_path: Path, dimension: str, names: list[str]
+) -> None:
+    """The most stuck first; reports with the waiting ones."""
+    report = {"name": "done.Actions", "report": "Actions_hits"}
+    for site in (1, 2, 2):
+        insert_stuck(mariadb, matomo_database, idsite=site, processing_host=f"web{site}", **report)
+    minute = {"status": 1, "ts_started": timedelta(minutes=1), "processing_host": "web1", "process_id": "1"}
+    matomo.insert_rows(mariadb, matomo_database, {**minute, "idsite": 3})
+    config = configure(mariadb, matomo_database, tmp_path)
+    ended = queuemedic.run("--config", config, "check", "--by", dimension)
+    lines = ended.out.splitlines()
+    assert (ended.code, lines[0]) == (1, "✗ analytics (matomo): 3 of 4 started jobs stuck, 3 waiting")
+    assert [line.split("  ")[0].strip() for line in lines[3:] if line.strip()] == names
+    (view,) = queuemedic.run("--config", config, "check", "--by", dimension, "--json").json["queues"]
+    assert [group["name"] for group in view["groups"]] == names
+    assert (sum(group["started"] for group in view["groups"]), sum(group["stuck"] for group in view["groups"])) == (
+        4,
+        3,
+    )
+    waiting = [group["waiting"] for group in view["groups"]]
+    assert waiting == ([0, 3] if dimension == "report" else [None] * len(names))
+
+
+def test_of_many_kinds_the_busiest_are_shown(tmp_path: Path) -> None:
+    """And how many more there are."""
+    meltano_folder(tmp_path)
+    bench = MeltanoBench(SqliteDatabase(tmp_path / ".meltano" / "meltano.db"), is_new=False)
+    for number in range(12):
+        bench.add(f"job{number:02d}")
+    bench.add("job11")
+    shown = queuemedic.run("check", folder=tmp_path).out.splitlines()
+    begin = next(index for index, line in enumerate(shown) if line.startswith(" kind "))
+    assert shown[begin + 2].split()[:3] == ["job11", "0", "2"]
+    assert shown[begin + 12] == "  … and 3 more kinds; --json shows them all"
+
+
+def test_jobs_that_have_no_site_are_not_grouped_by_it(tmp_path: Path) -> None:
+    """It says so."""
+    meltano_folder(tmp_path)
+    ended = queuemedic.run("check", "--by", "site", folder=tmp_path)
+    assert (ended.code, ended.out.splitlines()[1]) == (1, "  Nothing to group: no started job has a site.")
+    assert queuemedic.run("check", "--by", "colour", folder=tmp_path).code == 2
+    shown = queuemedic.run("check", folder=tmp_path)
+    assert re.search(r"dev:tap-to-target +1m\b.* ago +no heartbeat for \d+s *$", shown.out, re.MULTILINE)
 
 
 def test_a_database_that_does_not_answer_is_exit_code_3(tmp_path: Path) -> None:
@@ -63,6 +134,17 @@ def test_a_database_that_does_not_answer_is_exit_code_3(tmp_path: Path) -> None:
     (view,) = queuemedic.run("--config", config, "check", "--json").json["queues"]
     assert (view["up"], view["read_at"], view["waiting"], view["attempts"]) == (False, None, None, [])
     assert view["error"]
+
+
+def test_what_a_terminal_cannot_show_changes_no_exit_code(tmp_path: Path) -> None:
+    """In a locale other than UTF-8 there are question marks, and no error that looks like a stuck job."""
+    bench = MeltanoBench(SqliteDatabase(tmp_path / "meltano.db"))
+    bench.add("dev:日本", heartbeat="0s")
+    config = queuemedic.write_config(tmp_path, {"p": {"system": "meltano", "url": bench.database.url}})
+    ended = queuemedic.run("--config", config, "check", environment={"PYTHONIOENCODING": "latin-1"})
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("? p (meltano): nothing stuck; 1 started, 0 waiting\n")
+    assert "dev:??" in ended.out
 
 
 def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
@@ -131,6 +213,13 @@ trusted_hosts[] = "analytics.example"
     return folder
 
 
+def meltano_folder(folder: Path) -> None:
+    """Make a folder a Meltano project with a run that was killed."""
+    (folder / "meltano.yml").write_text("version: 1\n")
+    (folder / ".meltano").mkdir()
+    MeltanoBench(SqliteDatabase(folder / ".meltano" / "meltano.db")).add(heartbeat="40s")
+
+
 def test_a_matomo_folder_needs_no_configuration(mariadb: MariaDb, matomo_database: str, tmp_path: Path) -> None:
     """`check`, `config show` and `serve` take what Matomo's own configuration says."""
     insert_stuck(mariadb, matomo_database)
@@ -140,11 +229,24 @@ def test_a_matomo_folder_needs_no_configuration(mariadb: MariaDb, matomo_databas
     assert view["signals"]["matomo_maintenance_mode"] == 1
     shown = queuemedic.run("config", "show", folder=folder)
     assert (shown.code, "config.ini.php" in shown.out) == (0, True)
+    meltano_folder(folder)  # on a small machine both can be in one
     with queuemedic.serving(None, folder, port=9847) as server:
+        server.scrape_until("up", 1, queue="meltano")
         page = server.scrape_until("up", 1, queue="matomo")
+        assert page.value("stuck_jobs", queue="meltano", host="none", reason="heartbeat_lost") == 1
         assert page.value("stuck_jobs", queue="matomo", host="web1", reason="over_age") == 1
         assert page.value("matomo_maintenance_mode", queue="matomo") == 1
         assert "account.found_writable" in server.log
+
+
+def test_a_meltano_folder_needs_no_configuration(tmp_path: Path) -> None:
+    """`check` and `config show` find the system database as Meltano does."""
+    meltano_folder(tmp_path)
+    ended = queuemedic.run("check", "--json", folder=tmp_path)
+    (view,) = ended.json["queues"]
+    assert (ended.code, view["queue"], view["stuck"]) == (1, "meltano", 1)
+    shown = queuemedic.run("config", "show", folder=tmp_path)
+    assert (shown.code, f"project: {tmp_path}\n" in shown.out) == (0, True)
 
 
 def test_where_there_is_nothing_to_watch_it_says_what_to_do(tmp_path: Path) -> None:

@@ -30,17 +30,21 @@ class Certificate:
 
 
 class Authority:
-    """A certificate authority whose files are in `folder`; `ca_file` is what its friends trust."""
+    """A certificate authority whose files are in `folder`; `ca_file` is what its friends trust.
 
-    def __init__(self, folder: Path, name: str = "Lab authority") -> None:
+    It signs for itself, or another signs for it.
+    """
+
+    def __init__(self, folder: Path, name: str = "Lab authority", *, signed_by: "Authority | None" = None) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
+        above = signed_by or self
         certificate = (
-            _draft(self._name, issuer=self._name, key=self._key, valid_until=datetime.now(UTC) + HOUR)
+            _draft(self._name, issuer=above._name, key=self._key, valid_until=datetime.now(UTC) + HOUR)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
-            .sign(self._key, hashes.SHA256())
+            .sign(above._key, hashes.SHA256())
         )
         self.ca_file = folder / f"ca-{secrets.token_hex(4)}.pem"
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -1,5 +1,6 @@
 """A Prometheus server of the test's own that scrapes one address each second, and Prometheus' own check of a page."""
 
+import json
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ scrape_configs:
   - job_name: {job}
     static_configs:
       - targets: ["{target}"]
-"""
+{client}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,10 @@ class Prometheus(Server):
     It takes 5 s to its first scrape (how often its discovery looks), until then it has no targets: wait for it.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, **client: object) -> None:
+        """`client` has further keys of the scrape configuration, such as `scheme`, `tls_config`, `basic_auth`."""
         self._target = target
+        self._client = client
         super().__init__()
 
     def _command(self) -> list[str]:
@@ -50,7 +53,8 @@ class Prometheus(Server):
         ]
 
     def _prepare(self) -> None:
-        (self.folder / "prometheus.yml").write_text(CONFIG.format(job=JOB, target=self._target))
+        client = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in self._client.items())
+        (self.folder / "prometheus.yml").write_text(CONFIG.format(job=JOB, target=self._target, client=client))
 
     def _answers(self) -> bool:
         return httpx.get(f"{self.url}/-/ready").is_success

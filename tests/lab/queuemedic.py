@@ -99,11 +99,11 @@ class Page:
 class Serving:
     """`queuemedic serve` as a process."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", address: str, log: Path, **client: Any) -> None:
         self.process = process
         self.address = address
         self._log = log
-        self._client = httpx.Client(base_url=address, timeout=10)
+        self._client = httpx.Client(base_url=address, timeout=10, **client)
 
     @property
     def log(self) -> str:
@@ -113,6 +113,10 @@ class Serving:
     def get(self, path: str, **headers: str) -> httpx.Response:
         """Ask for a page."""
         return self._client.get(path, headers=headers)
+
+    def post(self, path: str) -> httpx.Response:
+        """Ask for something to be done."""
+        return self._client.post(path)
 
     def scrape(self, *, is_openmetrics: bool = False) -> Page:
         """Scrape and parse."""
@@ -156,8 +160,19 @@ class Serving:
 
 
 @contextmanager
-def serving(config: Path | None, folder: Path, *, port: int | None = None) -> Iterator[Serving]:
-    """Run `serve`, and kill it at the end if it still runs; `config` listens on `port`."""
+def serving(
+    config: Path | None,
+    folder: Path,
+    *,
+    port: int | None = None,
+    scheme: str = "http",
+    environment: Mapping[str, str] | None = None,
+    **client: Any,
+) -> Iterator[Serving]:
+    """Run `serve`, and kill it at the end if it still runs; `config` listens on `port`.
+
+    `client` is what an httpx client needs to be let in.
+    """
     port = port or free_port()
     if config is not None:
         config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
@@ -165,9 +180,14 @@ def serving(config: Path | None, folder: Path, *, port: int | None = None) -> It
     arguments = ["--config", str(config)] if config else []
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [QUEUEMEDIC, *arguments, "serve"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder
+            [QUEUEMEDIC, *arguments, "serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
         )
-    with Serving(process, f"http://127.0.0.1:{port}", log) as server:
+    with Serving(process, f"{scheme}://127.0.0.1:{port}", log, **client) as server:
         wait_until(lambda: look(process.pid) is None or _answers(server), within=20, what="serve answers")
         assert process.poll() is None, log.read_text()
         yield server

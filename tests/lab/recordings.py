@@ -60,10 +60,10 @@ def recording(name: str) -> Recording:
     return next(recording for recording in RECORDINGS if recording.name == name)
 
 
-def shared_or_skip() -> Path:
+def shared_or_skip(system: str = "matomo") -> Path:
     """Return the folder of the recordings; skip the test if it is not there, but fail where CI has to bring it."""
     if SHARED.is_dir():
-        return SHARED / "matomo"
+        return SHARED / system
     reason = f"../shared is not here: {SHARED}"
     if os.environ.get("CI"):
         raise FileNotFoundError(reason)

@@ -13,6 +13,7 @@ from pydantic import Field
 from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
 from exporter.options import Duration, Options, QueueOptions, TlsOptions
+from exporter.queues.table import TableOptions
 from exporter.secrets import DatabaseUrl
 from queuemedic.config import Config, load
 
@@ -57,7 +58,11 @@ class DatabaseOptions(QueueOptions):
     run_expected_every: Duration | None = timedelta(hours=1)
 
 
-SYSTEMS: Mapping[str, type[QueueOptions]] = {"memory": MemoryOptions, "database": DatabaseOptions}
+SYSTEMS: Mapping[str, type[QueueOptions]] = {
+    "memory": MemoryOptions,
+    "database": DatabaseOptions,
+    "table": TableOptions,
+}
 
 
 def read(folder: Path, text: str | bytes, environment: Mapping[str, str] = ENVIRONMENT) -> Config:

@@ -64,7 +64,7 @@ def test_faults_are_on_standard_error_with_exit_code_2(command: str, file: Path)
     result = run("--config", str(file), "config", command)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        f"{file}:3: queues.analytics.system: is missing; write matomo or table\n"
+        f"{file}:3: queues.analytics.system: is missing; write matomo, meltano or table\n"
         f"{file}:4: web.listen: 9847 is not an address;"
         " write host:port, such as 127.0.0.1:9847, [::1]:9847 or :9847\n"
     )
@@ -110,10 +110,11 @@ def test_the_schema_has_the_keys_of_the_chosen_system() -> None:
     """`system` decides; what is common to all queues is in each."""
     schema = editor_schema(SYSTEMS)
     definitions = schema["$defs"]
-    assert definitions["queue"]["properties"]["system"]["enum"] == ["database", "memory"]
+    assert definitions["queue"]["properties"]["system"]["enum"] == ["database", "memory", "table"]
     assert [part["then"]["$ref"] for part in definitions["queue"]["allOf"]] == [
         "#/$defs/queue.database",
         "#/$defs/queue.memory",
+        "#/$defs/queue.table",
     ]
     for name, model in SYSTEMS.items():
         keys = {field.alias or key for key, field in model.model_fields.items()}

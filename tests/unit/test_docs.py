@@ -16,16 +16,19 @@ import exporter
 import healers
 import queuemedic
 from exporter.catalogue import METRICS
-from exporter.queues.matomo import MatomoQueue
 from exporter.queues.matomo.shape import METRICS as FINISHED
 from exporter.queues.matomo.shape import REQUIRED, WORKER, Tables
 from exporter.queues.matomo.statements import SIGNALS
-from exporter.queues.table import TableQueue
+from exporter.web.options import WebConfig
 from queuemedic.config import load
 from queuemedic.systems import OPTIONS
+from tests.conftest import installed
+from tests.lab.programs import program
 
 ROOT = Path(__file__).parents[2]
-GUIDES = (ROOT / "README.md", ROOT / "docs" / "howto" / "watch-matomo.md")
+OF_MATOMO = (ROOT / "README.md", ROOT / "docs" / "howto" / "watch-matomo.md")
+SERVICE = ROOT / "docs" / "howto" / "run-as-a-service.md"
+GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs" / "howto").glob("*.md")))
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 # Of what is imported, which can be an installed wheel.
 CODE = tuple(
@@ -65,7 +68,7 @@ def logged_events() -> dict[str, tuple[str, frozenset[str]]]:
     events: dict[str, tuple[str, frozenset[str]]] = {}
     for path in CODE:
         for function in ast.walk(ast.parse(path.read_text())):
-            if isinstance(function, ast.FunctionDef):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for call in _logging_calls(function):
                     name = ast.literal_eval(call.args[0])
                     assert EVENT.fullmatch(name), f"{path}: {name}"
@@ -75,14 +78,14 @@ def logged_events() -> dict[str, tuple[str, frozenset[str]]]:
     return events
 
 
-def _logging_calls(function: ast.FunctionDef) -> Iterator[ast.Call]:
+def _logging_calls(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.Call]:
     for node in ast.walk(function):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=attr)) if attr in LEVELS:
                 yield node
 
 
-def _keys(call: ast.Call, function: ast.FunctionDef) -> Iterator[str]:
+def _keys(call: ast.Call, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
     """Yield the keys of one event: keywords, and those of a mapping that is unpacked and made in the same function."""
     for keyword in call.keywords:
         if keyword.arg is not None:
@@ -136,7 +139,7 @@ def test_a_page_that_differs_is_named(generate: ModuleType, tmp_path: Path, caps
 
 
 def test_a_metric_is_marked_if_no_code_publishes_it(generate: ModuleType) -> None:
-    """A metric is published by its name in the code, or in the SQL that names signals; one by what a system has."""
+    """A metric is published by its name in the code, or in the SQL that names signals."""
     constants = {
         node.value
         for path in CODE
@@ -145,8 +148,6 @@ def test_a_metric_is_marked_if_no_code_publishes_it(generate: ModuleType) -> Non
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     published = METRICS.keys() & (constants | set(re.findall(r"'(\w+)'", SIGNALS)))
-    if not any(queue.signs.has_heartbeats for queue in (MatomoQueue, TableQueue)):
-        published -= {"heartbeat_age_seconds"}
     assert generate.NOT_YET.keys() == METRICS.keys() - published
 
 
@@ -155,7 +156,7 @@ def test_the_limits_that_are_listed_are_options(generate: ModuleType) -> None:
     assert set(generate.LIMITS) <= OPTIONS["matomo"].model_fields.keys()
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", OF_MATOMO, ids=lambda page: page.name)
 def test_the_view_is_the_one_that_is_read(page: Path) -> None:
     """With the table's name filled in, the text is that of the code; so the view shows what the table would."""
     [(name, body)] = re.findall(
@@ -165,7 +166,7 @@ def test_the_view_is_the_one_that_is_read(page: Path) -> None:
     assert body == SIGNALS.format(option=TABLES.option.strip("`"))
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", OF_MATOMO, ids=lambda page: page.name)
 def test_the_grants_are_of_what_is_read_and_no_more(page: Path) -> None:
     """Each statement in the guides gives the rights of one version of Matomo, or of an optional table."""
     invalidations, metrics, signals = (
@@ -194,12 +195,15 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 def test_every_configuration_that_is_shown_can_be_loaded(tmp_path: Path) -> None:
-    """A block of YAML is a configuration of ours, or one of Prometheus."""
+    """A block of YAML is a configuration of ours, or one of Prometheus: of its own, or of its web side."""
     ours = 0
     for page in PAGES:
         for block in fences(page, "yaml"):
             keys = yaml.safe_load(block).keys()
             if keys == {"scrape_configs"}:
+                continue
+            if keys & WebConfig.model_fields.keys():
+                WebConfig.model_validate(yaml.safe_load(block))
                 continue
             assert keys <= {"web", "queues", "hosts"}, page
             file = tmp_path / "queuemedic.yml"
@@ -211,7 +215,18 @@ def test_every_configuration_that_is_shown_can_be_loaded(tmp_path: Path) -> None
 
 def test_every_metric_that_is_named_exists() -> None:
     """In the guides a metric is written with its prefix, in code."""
-    views = {TABLES.signals.strip("`").removeprefix("matomo_")}
+    views = {TABLES.signals.strip("`").removeprefix("matomo_"), "queuemedic_jobs"}
     for page in GUIDES:
         named = set(re.findall(r"`(queuemedic_[a-z_]+)", page.read_text())) - views
         assert named <= {metric.full_name for metric in METRICS.values()}, page
+
+
+def test_the_unit_that_is_shown_is_one(tmp_path: Path) -> None:
+    """systemd has nothing to say of it."""
+    with installed():
+        analyze = program("systemd-analyze", package="systemd")
+    (unit,) = fences(SERVICE, "ini")
+    file = tmp_path / "queuemedic.service"
+    file.write_text(unit.replace("/opt/queuemedic/bin/queuemedic", sys.executable))
+    checked = subprocess.run([analyze, "verify", file], check=False, capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")

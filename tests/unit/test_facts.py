@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from exporter.facts import Facts, StuckReason, derive_facts
-from exporter.jobs import Attempt, Snapshot, State, WorkerSigns
+from exporter.jobs import Attempt, Beginnings, Kind, LastSuccess, Snapshot, State, WorkerSigns
 from exporter.options import QueueOptions
 from exporter.tracker import History, track
 from tests.builders import DAY, NOON, a_snapshot, a_waiting, an_attempt, span
@@ -84,3 +84,42 @@ def test_the_oldest_waiting_job_is_the_oldest_of_its_kind() -> None:
     """Ages are by kind."""
     facts = facts_of(a_snapshot(waiting=[a_waiting(3, oldest="9h"), a_waiting(1, kind="week", oldest="1m")]))
     assert facts.oldest_waiting == {DAY: span("9h"), "week": span("1m")}
+
+
+def test_a_heartbeat_that_goes_on_is_not_lost_whatever_its_date() -> None:
+    """A worker whose clock is behind looks lost at first sight only."""
+    history = History.begin([DAY], OPTIONS, aliases={})
+    for at, heartbeat in (("0s", "a"), ("15s", "b")):
+        snapshot = a_snapshot(an_attempt(heartbeat=heartbeat, heartbeat_age="3h"), at=at)
+        history = track(history, snapshot, OPTIONS)
+        facts = derive_facts(snapshot, history, OPTIONS, HEARTBEATS)
+        assert list(facts.stuck.values()) == ([StuckReason.HEARTBEAT_LOST] if at == "0s" else [])
+        assert facts.heartbeat_age == {DAY: span("3h" if at == "0s" else "15s")}
+
+
+def test_of_the_kinds_that_share_a_label_the_last_success_longest_ago_is_kept() -> None:
+    """A job that does not succeed any more must not hide behind one that does."""
+    options = QueueOptions(max_kinds=1)
+    last = tuple(
+        LastSuccess(kind=Kind(kind), age=timedelta(hours=hours), duration=timedelta(minutes=hours))
+        for kind, hours in ((DAY, 1), ("b", 2), ("c", 9), ("d", 3))
+    )
+    snapshot = a_snapshot(waiting=[a_waiting(kind=kind) for kind in (DAY, "b", "c", "d")], last_successes=last)
+    history = track(History.begin([DAY], options, aliases={}), snapshot, options)
+    facts = derive_facts(snapshot, history, options, HEARTBEATS)
+    assert facts.last_success == {DAY: last[0], "other": last[2]}
+    assert facts.labels_dropped["kind"] == 3
+
+
+@pytest.mark.parametrize(
+    ("beginnings", "ratio"),
+    [
+        (None, None),
+        (Beginnings(started=0, initialised=0), None),
+        (Beginnings(started=4, initialised=3), 0.75),
+        (Beginnings(started=2, initialised=0), 0.0),
+    ],
+)
+def test_the_initialisation_ratio_needs_a_run(beginnings: Beginnings | None, ratio: float | None) -> None:
+    """Nothing of nothing is no ratio."""
+    assert facts_of(a_snapshot(beginnings=beginnings), HEARTBEATS).initialisation_ratio == ratio

@@ -134,3 +134,22 @@ def test_names_keep_to_the_conventions() -> None:
         assert metric.help.endswith(".")
     assert all(metric.labels[0] == "queue" for metric in QUEUE_METRICS)
     assert all(metric.is_lasting for metric in METRICS.values() if metric.type is not Type.GAUGE)
+
+
+def test_a_part_is_its_owners_alone() -> None:
+    """Who owned it before, or owns none, changes nothing; a part without an owner leaves with the next assignment."""
+    page, old, new = Page(), object(), object()
+    page.assign({"q": old})
+    page.update("q", some_families(value=1), owner=old)
+    page.update("/program", some_families(queue="program"))
+    page.assign({"q": new})
+    page.update("q", some_families(value=2), owner=old)
+    page.update("q", some_families(value=3))
+    started = ("queuemedic_host_started_jobs", frozenset({("queue", "q"), ("host", "web1")}))
+    assert samples(page)[started] == 1
+    page.update("q", some_families(value=4), owner=new)
+    assert samples(page)[started] == 4
+    page.assign({})
+    page.update("q", some_families(value=5), owner=new)
+    assert started not in samples(page)
+    assert ("queuemedic_up", frozenset({("queue", "program")})) in samples(page)

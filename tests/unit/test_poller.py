@@ -8,7 +8,7 @@ import pytest
 
 from exporter.collector import QueueStatus
 from exporter.errors import BadSchema, NoAnswer, PollTimeout, ReadError, Refused, Unreachable
-from exporter.jobs import Kind, QueueName
+from exporter.jobs import Cursor, Kind, QueueName, Snapshot
 from exporter.options import QueueOptions
 from exporter.poller import Polled, Poller
 from exporter.queues.memory import MemoryQueue
@@ -272,3 +272,34 @@ def test_a_poller_that_is_closed_polls_no_more(clock: Clock) -> None:
     assert watched.poller.close(within_seconds=0)
     assert watched.poll() is Polled.NOT_NOW
     assert watched.polls == {"ok": 1}
+
+
+def test_a_poller_that_is_retired_closes_when_its_poll_has_ended(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a poll under way; the connection is closed by whoever is last."""
+    closed: list[str] = []
+    watched = Watched(clock)
+    monkeypatch.setattr(watched.queue, "close", lambda: closed.append("closed"))
+    read = watched.queue.read
+
+    def retiring(cursor: Cursor | None) -> Snapshot:
+        watched.poller.retire()
+        assert closed == []
+        return read(cursor)
+
+    monkeypatch.setattr(watched.queue, "read", retiring)
+    assert watched.poller.poll() is Polled.DONE
+    assert closed == ["closed"]
+    assert watched.poll() is Polled.NOT_NOW
+    idle = Watched(clock)
+    idle.poller.retire()
+    assert idle.poll() is Polled.NOT_NOW
+
+
+def test_hosts_that_are_renamed_go_by_their_new_name_from_the_next_poll_on(clock: Clock) -> None:
+    """And it is known which hosts were seen."""
+    watched = Watched(clock)
+    watched.poll()
+    assert not watched.poller.sees({"web03"})
+    watched.poller.rename_hosts({"web03.test": "web03"})
+    watched.poll()
+    assert watched.poller.status.history.aliases == {"web03.test": "web03"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.facts import derive_facts
-from exporter.jobs import Kind, Snapshot, State, WorkerSigns
+from exporter.jobs import Finished, Kind, Snapshot, State, WorkerSigns
 from exporter.options import QueueOptions
 from exporter.tracker import Ending, History, track
 from tests.builders import DAY, NOON, a_snapshot, a_waiting, an_attempt, span
@@ -169,7 +169,7 @@ def test_hosts_beyond_the_limit_are_other_and_the_first_keep_their_label() -> No
     second = a_snapshot(*(an_attempt(str(number), host=f"h{number}") for number in range(5)), at="15s")
     history = run(first, second, options=options)
     facts = derive_facts(second, history, options, WorkerSigns())
-    assert history.hosts.known == ("none", "a", "b")
+    assert list(history.hosts.known) == ["none", "a", "b"]
     assert {host: load.started for host, load in facts.hosts.items()} == {"none": 0, "a": 0, "b": 0, "other": 5}
     assert facts.labels_dropped["host"] == 5
 
@@ -206,3 +206,60 @@ def test_a_limit_on_attempts_makes_no_false_starts_or_ends() -> None:
     )
     assert history.attempts_started == {DAY: 0}
     assert not any(history.attempts_ended.values())
+
+
+def beats(*seen: tuple[str, str, str]) -> timedelta | None:
+    """Track one attempt over (at, heartbeat, its age by the database's clock) and return its silence at the end."""
+    snapshots = [
+        a_snapshot(an_attempt(heartbeat=value, heartbeat_age=age, started_for="1d"), at=at) for at, value, age in seen
+    ]
+    return next(iter(run(*snapshots).silences.values()), None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "silence"),
+    [
+        ([("0s", "a", "0s")], "0s"),
+        ([("0s", "a", "45s")], "45s"),
+        ([("0s", "a", "1s"), ("15s", "b", "1s")], "1s"),
+        ([("0s", "a", "1s"), ("15s", "a", "16s"), ("30s", "a", "31s")], "31s"),
+        # The worker's clock is ten minutes behind the database's, or ahead: what changes lives, the rest is silent.
+        ([("0s", "a", "10m"), ("15s", "b", "10m")], "15s"),
+        ([("0s", "a", "0s"), ("15s", "a", "0s"), ("40s", "a", "0s")], "40s"),
+        ([("0s", "a", "0s"), ("40s", "a", "0s"), ("55s", "b", "0s")], "0s"),
+    ],
+)
+def test_a_heartbeat_is_silent_for_as_long_as_it_does_not_change(
+    seen: list[tuple[str, str, str]], silence: str
+) -> None:
+    """Its date, on its worker's clock, counts at first sight only."""
+    assert beats(*seen) == span(silence)
+
+
+def test_an_attempt_without_a_heartbeat_has_no_silence() -> None:
+    """It was never initialised."""
+    assert run(a_snapshot(an_attempt())).silences == {}
+
+
+def test_a_new_attempt_cannot_be_silent_for_longer_than_it_is_there() -> None:
+    """It began since the last poll, whatever its worker's clock says; but not where it only came within the limit."""
+    late = an_attempt(heartbeat="a", heartbeat_age="10m")
+    assert run(a_snapshot(), a_snapshot(late, at="15s")).silences == {late.key: span("15s")}
+    assert run(a_snapshot(left_out={DAY: 1}), a_snapshot(late, at="15s")).silences == {late.key: span("10m")}
+
+
+def test_silence_grows_on_our_clock_where_the_databases_was_set() -> None:
+    """An hour forward of the database's clock makes nobody silent for an hour."""
+    first = a_snapshot(an_attempt(heartbeat="a", heartbeat_age="1s"))
+    second = a_snapshot(an_attempt(heartbeat="a", heartbeat_age="1h"), at="15s", database_ahead="1h")
+    assert list(run(first, second).silences.values()) == [span("16s")]
+
+
+def test_finished_jobs_are_counted_by_outcome_and_timed_where_that_is_known() -> None:
+    """What the rows of ended jobs say; nothing of the first snapshot counts."""
+    done = Finished(kind=DAY, outcome="success", duration=timedelta(seconds=30))
+    failed = Finished(kind=DAY, outcome="fail", duration=None)
+    assert run(a_snapshot(finished=(done,))).finished == {}
+    history = run(a_snapshot(), a_snapshot(finished=(done, failed, done), at="15s"))
+    assert history.finished == {(DAY, "success"): 2, (DAY, "fail"): 1}
+    assert history.finished_durations[DAY].sum_seconds == 60
