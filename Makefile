@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt docs bench long lock pythons
+.PHONY: help demo test check fmt docs bench long lock meltano pythons
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,8 +44,17 @@ bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows
 long: $(INSTALLED)  ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
 
+meltano: $(INSTALLED)  ## Install the releases of Meltano that tests run, for all runs to come; tests do so, too.
+	@$(BIN)/python -m tests.lab.releases
+
 pythons: $(INSTALLED)  ## Run the unit tests against the wheel on each Python from 3.11 to 3.13 that is installed.
 	@sh tests/pythons.sh
 
-lock: $(INSTALLED)  ## Resolve the development dependencies anew.
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev --extra postgresql --output-file requirements-dev.txt pyproject.toml
+RESOLVE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+RELEASES = tests/lab/meltano_releases
+
+lock: $(INSTALLED)  ## Resolve the development dependencies anew, and those of each release of Meltano.
+	$(RESOLVE) --group dev --extra postgresql --output-file requirements-dev.txt pyproject.toml
+	for version in $(basename $(notdir $(wildcard $(RELEASES)/*.txt))); do \
+	    echo "meltano[postgres]==$$version" | $(RESOLVE) --only-binary :all: --output-file $(RELEASES)/$$version.txt - || exit; \
+	done

@@ -10,7 +10,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -24,6 +27,7 @@ from exporter.poller import Poller
 from exporter.queues.matomo import MatomoOptions, MatomoQueue
 from exporter.slots import ServerSlots
 from tests.contracts.benches import SELECT
+from tests.contracts.meltano_bench import MeltanoBench, SqliteDatabase
 from tests.lab import matomo, run
 from tests.lab.mariadb import MariaDb
 
@@ -58,7 +62,7 @@ def measure(rows: int) -> None:
         server.sql("ANALYZE TABLE matomo_archive_invalidations", database=database)
         url = server.account(database, [SELECT])
         queue = MatomoQueue(QueueName("bench"), MatomoOptions.model_validate({"url": url, "breakdown_every": "1h"}))
-        results = [*measure_poll(queue, server, database), *measure_scrape(queue)]
+        results = [*measure_poll(queue, server, database), *measure_scrape(queue), *measure_payloads()]
         queue.close()
     show(rows, results)
 
@@ -103,6 +107,25 @@ def measure_scrape(queue: MatomoQueue) -> list[tuple[str, float, float]]:
 
     kept, rendered = medians(lambda: page.get(Format.TEXT, False), lambda: generate_latest(Registry()), repeat=200)
     return [("scrape of an unchanged page", kept, rendered)]
+
+
+def measure_payloads() -> list[tuple[str, float, float]]:
+    """Time a poll of Meltano's runs with payloads of 20 MB beside one of as many runs without, and a naive one."""
+    with TemporaryDirectory() as folder, ExitStack() as undo:
+        polls: list[Callable[[], object]] = []
+        for size in (20_000_000, 0):
+            database = SqliteDatabase(Path(folder) / f"{size}.db")
+            bench = MeltanoBench(database)
+            for _ in range(25):
+                bench.add(state="SUCCESS", started="2m", ended="1m", payload="x" * size)
+            bench.add()
+            queue = bench.queue()
+            undo.callback(queue.close)
+            polls.append(partial(queue.read, queue.read(None).cursor))
+        large = SqliteDatabase(Path(folder) / "20000000.db")
+        heartbeats = "SELECT job_name, MAX(last_heartbeat_at) FROM runs GROUP BY job_name"
+        with_payloads, without, naive = medians(*polls, lambda: large.sql(heartbeats))
+    return [("Meltano, 25 payloads of 20 MB", with_payloads, without), ("last heartbeat of every run", naive, without)]
 
 
 def medians(*actions: Callable[[], object], repeat: int = 1) -> list[float]:

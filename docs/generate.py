@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from exporter.catalogue import PROGRAM_METRICS, QUEUE_METRICS, Metric, Type
+from exporter.collector import RUN_OUTCOMES
 from exporter.errors import ConfigurationError
 from exporter.facts import StuckReason
 from exporter.jobs import Role, State
@@ -44,10 +45,6 @@ def _waiting_for(what: str, names: str) -> dict[str, str]:
 
 # A test compares this with what the code publishes.
 NOT_YET: Final[Mapping[str, str]] = {
-    **_waiting_for("a system with heartbeats", "initialisation_ratio heartbeat_age_seconds"),
-    **_waiting_for(
-        "Meltano", "meltano_last_success_timestamp_seconds meltano_last_duration_seconds meltano_runs_total"
-    ),
     **_waiting_for(
         "the healer",
         "worker_verdicts orphaned_jobs heals_total heal_refusals_total blocked_heals quarantined_jobs breaker_open"
@@ -64,10 +61,11 @@ LIMITS: Final = ("stuck_after", "timeout_after", "worker_timeout_after", "stale_
 LABELS: Final[Mapping[str, str]] = {
     "queue": "the name in the configuration",
     "system": ", ".join(OPTIONS),
-    "schema": "Matomo: the oldest release with the columns that were found, 4.0, 5.3 or 5.7",
+    "schema": "the oldest release with what was found; Matomo: 4.0, 5.3 or 5.7; Meltano: 1.67 or 2.2",
     "role": ", ".join(Role),
     "state": ", ".join(State),
-    "kind": f"Matomo: {', '.join(KINDS)}, and other for a period it does not have; a table: what `columns.kind` holds",
+    "kind": f"Matomo: {', '.join(KINDS)}, and other for a period it does not have; a table: what `columns.kind` holds;"
+    " Meltano: the state ID, and ephemeral for those that `el` makes up for one run",
     "scope": ", ".join(SCOPES),
     "plugin": "Matomo's plugin; other beyond `max_reports`",
     "report": "Matomo's report within the plugin; other beyond `max_reports`",
@@ -75,7 +73,8 @@ LABELS: Final[Mapping[str, str]] = {
     "reason": ", ".join(StuckReason),
     "limit": ", ".join(LIMITS),
     "label": "host, kind, report",
-    "outcome": f"of polls: {', '.join(OUTCOMES)}; of attempts: {', '.join(Ending)}",
+    "outcome": f"of polls: {', '.join(OUTCOMES)}; of attempts: {', '.join(Ending)};"
+    f" of runs: {', '.join(RUN_OUTCOMES)}, other",
     "mode": f"{', '.join(MODES)}; in this version always disabled",
 }
 
@@ -84,17 +83,21 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "poll_every": "How often the queue is read.",
         "poll_timeout": "How long one poll may take, connecting included; the server ends its statement, too.",
         "stale_after": "The age at which figures leave the page; never less than three poll intervals in force.",
-        "stuck_after": "A started job of this age is stuck.",
+        "stuck_after": "A started job of this age is stuck; Meltano: one without a new heartbeat for this long.",
         "timeout_after": "A started job of this age is overdue, and to cross it counts as a timeout.",
         "worker_timeout_after": "Published in `limit_seconds`, for rules about `oldest_worker_timestamp_seconds`.",
-        "timeout_window": "The window of `timeout_ratio`.",
+        "timeout_window": "The window of `timeout_ratio` and `initialisation_ratio`.",
         "run_expected_every": "How often a run is started (cron); published in `limit_seconds`, for rules.",
         "max_duty": "The largest part of one connection's time that polls take; after a slow poll comes a long pause.",
         "max_hosts": "How many hosts have a label of their own, first come; the others are `other`.",
         "max_kinds": "How many kinds have a label of their own, first come; the others are `other`.",
         "max_started": "How many started jobs are read, the oldest first; the others are counted only.",
     },
-    "web": {"listen": "Where the web server listens; `:9847` is every interface, and port 0 a free port."},
+    "web": {
+        "listen": "Where the web server listens; `:9847` is every interface, port 0 a free one. A restart changes it.",
+        "config_file": "Prometheus' own web configuration: TLS and passwords, read again when it changes.",
+        "enable_lifecycle": "Whether `POST /-/reload` reloads the configuration; SIGHUP always does.",
+    },
     "matomo": {
         "matomo_config": "Matomo's own `config/config.ini.php`, read again when it changes.",
         "url": "The database: `mysql://user:password@host/database`; special characters in it percent-encoded.",
@@ -104,20 +107,30 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "breakdown_every": "How often jobs are counted by scope and report, and blocked ones at all.",
         "max_reports": "How many reports have a label of their own, first come; the others are `other`.",
     },
+    "meltano": {
+        "project": "The folder with `meltano.yml`; without a URL the database is found as Meltano finds it.",
+        "url": "The system database: `sqlite:////path/of/meltano.db` or `postgresql://user:password@host/database`.",
+        "url_file": "A file that holds such a URL and nothing else, read again at each new connection.",
+        "tls": "How the connection is verified, see below; without it nobody is, even where it is encrypted.",
+    },
     "table": {
-        "url": "The database: `sqlite:////path/of/the.db`.",
-        "from": "The name of the table; its ids are numbers that rise.",
+        "url": "The database: `mysql://…`, `postgresql://…` or `sqlite:////path/of/the.db`.",
+        "url_file": "A file that holds such a URL and nothing else, read again at each new connection.",
+        "tls": "How the connection is verified, see below; without it nobody is, even where it is encrypted.",
+        "from": "The table, as `table` or `schema.table`; or a query, `select …` or `{sql: …}`, trusted.",
         "columns": "Which column holds what, see below.",
         "waiting_when": "SQL that is true of a waiting job; it is trusted.",
-        "started_when": "SQL that is true of a started job; it is trusted.",
+        "started_when": "SQL that is true of a started job, whatever `waiting_when` says; it is trusted.",
+        "clock": "The clock of times that bear no zone: UTC, or local time in the session's zone.",
     },
     "columns": {
-        "id": "The primary key, a rising number.",
-        "enqueued_at": "When the job came in; UTC, as SQLite writes it.",
-        "started_at": "When it was started; UTC, as SQLite writes it.",
+        "id": "The primary key. A rising whole number tells which jobs are new; without one, `enqueued_at` does.",
+        "enqueued_at": "When the job came in.",
+        "started_at": "When it was started.",
         "kind": "What kind of job it is; without it all are of the kind `job`.",
         "host": "Which host runs it.",
         "pid": "Which process runs it.",
+        "heartbeat_at": "When its worker last said that it is alive; with it, a heartbeat that is too old is stuck.",
     },
     "tls": {
         "ca_file": "The authorities that may have signed the server's certificate, PEM.",
@@ -159,7 +172,7 @@ CONFIGURATION_HEAD: Final = """\
 
 The configuration is one YAML file.
 It is `--config FILE`, else `$QUEUEMEDIC_CONFIG`, else `./queuemedic.yml`, else `/etc/queuemedic/queuemedic.yml`.
-Without any of them, the `config/config.ini.php` of a Matomo in the current folder is enough.
+Without any of them, a folder with a Matomo (`config/config.ini.php`) or a Meltano project (`meltano.yml`) is enough.
 
 ```yaml
 web:
@@ -169,6 +182,9 @@ queues:
     system: matomo
     url: mysql://queuemedic:${QUEUEMEDIC_PASSWORD}@db01/matomo
     tls: {ca_file: db-ca.pem}
+  pipelines:
+    system: meltano
+    project: /srv/meltano
   mails:
     system: table
     url: sqlite:////srv/mails/jobs.db
@@ -197,6 +213,13 @@ QUEUES_HEAD: Final = """\
 
 A name is at most 64 letters, digits, `_`, `.` and `-`, the first a letter or `_`; it is the label `queue`.
 Every queue has `system`, which is required, and `healing`, and these:
+"""
+
+COLUMNS_HEAD: Final = """\
+### `columns` of a table
+
+A text is the name of a column, and `{sql: …}` is an expression of the database's own SQL, which is trusted.
+[How to watch any job table](../howto/watch-any-table.md) says what the times may be.
 """
 
 TLS_HEAD: Final = """\
@@ -267,7 +290,7 @@ def configuration_page() -> str:
         QUEUES_HEAD,
         common,
         *(part for name, model in OPTIONS.items() for part in _system(name, model)),
-        "### `columns` of a table",
+        COLUMNS_HEAD,
         _options_table(Columns, "columns"),
         TLS_HEAD,
         _options_table(TlsOptions, "tls"),
@@ -309,6 +332,10 @@ def _system(name: str, model: type[QueueOptions]) -> Iterator[str]:
     yield _options_table(model, name, without=frozenset(QueueOptions.model_fields))
     if name == "matomo":
         yield "Exactly one of `matomo_config`, `url` and `url_file` is required."
+    if name == "meltano":
+        yield "One of `project`, `url` and `url_file` is required; of the two last not both."
+    if name == "table":
+        yield "Exactly one of `url` and `url_file` is required."
 
 
 def _metrics_table(metrics: Iterable[Metric]) -> str:
@@ -356,6 +383,8 @@ def _default(model: type[BaseModel], name: str) -> str:
             return f"`{show_duration(span)}`"
         case tuple():
             return "`[]`"
+        case bool(is_true):
+            return f"`{str(is_true).lower()}`"
     return f"`{field.default}`"
 
 
@@ -367,11 +396,11 @@ def _form(model: type[BaseModel], name: str) -> str:
 
 
 def _form_of(schema: Mapping[str, Any]) -> str:
-    words = {"path": "path", "string": "text", "array": "list of texts"}
+    words = {"path": "path", "string": "text", "array": "list of texts", "boolean": "true or false"}
     if "$ref" in schema:
-        return "mapping"
-    if "const" in schema:
-        return f"`{schema['const']}`"
+        return "`{sql: …}`" if schema["$ref"].endswith("/Sql") else "mapping"
+    if choices := schema.get("enum", [schema["const"]] if "const" in schema else ()):
+        return " or ".join(f"`{choice}`" for choice in choices)
     if schema["type"] == "integer":
         return f"{schema['minimum']} to {schema['maximum']}"
     if schema["type"] == "number":
