@@ -1,7 +1,8 @@
 """The only place that reads this machine's clocks.
 
 `now` is for what is shown or published; `monotonic_seconds` is for how long something took and when it is due, and
-does not jump when somebody sets the clock.
+does not jump when somebody sets the clock; `boottime_seconds` is for how old a proof is, since it goes on while the
+machine sleeps.
 """
 
 import time
@@ -16,3 +17,8 @@ def now() -> datetime:
 def monotonic_seconds() -> float:
     """Return seconds from an arbitrary start; never goes back."""
     return time.monotonic()
+
+
+def boottime_seconds() -> float:
+    """Return seconds since this machine booted, those it slept included; never goes back."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,20 +1,71 @@
-"""What the configuration may say about healing a queue, and about the hosts its workers run on.
+"""What the configuration may say about healing a queue, and about the hosts its workers run on."""
 
-This version watches only: every mode but `disabled` is refused, so that nobody believes in a healer that is not there.
-"""
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from typing import Literal
+from pydantic import Field, model_validator
 
-from exporter.options import Options
+from exporter.options import Duration, Options
+from exporter.secrets import DatabaseUrl
+
+Mode = Literal["disabled", "dry_run", "reset"]
+
+
+class BreakerOptions(Options):
+    """When many workers seem to die at once, the observer is suspect, and healing stops."""
+
+    max_dead_ratio: float = Field(0.5, gt=0, le=1)
+    min_hosts: int = Field(3, ge=1)
+    cool_down: Duration = timedelta(minutes=10)
+
+
+class JobBudget(Options):
+    """How often one job may be put back; after that it is left alone."""
+
+    resets: int = Field(3, ge=1)
+    within: Duration = timedelta(hours=24)
 
 
 class HealingOptions(Options):
-    """What is done about orphaned jobs."""
+    """What is done about orphaned jobs, and how carefully."""
 
-    mode: Literal["disabled"] = "disabled"
+    mode: Mode = "disabled"
+    write_url: DatabaseUrl | None = Field(None, description="the account that may write; SQLite: the queue's own url")
+    write_url_file: Path | None = Field(None, description="a file that holds write_url")
+    heal_after: Duration = timedelta(minutes=1)
+    confirm_after: Duration = timedelta(seconds=30)
+    max_resets_per_hour: int = Field(500, ge=1)
+    max_resets_per_job: JobBudget = JobBudget()
+    windows: tuple[str, ...] = ()
+    max_load_per_processor: float | None = Field(None, gt=0)
+    breaker: BreakerOptions = BreakerOptions()
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Self:
+        if self.write_url is not None and self.write_url_file is not None:
+            raise ValueError("found write_url and write_url_file; give one of them")
+        return self
+
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class HostOptions(Options):
-    """One host, under the name that its workers record; `aliases` are further names for it."""
+    """One host, under the name that its workers record; `aliases` are further names for it.
+
+    `via` says how it is asked: `ssh`, `local` on this machine, or not at all.
+    """
 
     aliases: tuple[str, ...] = ()
+    via: Literal["ssh", "local"] | None = None
+    address: str | None = None
+    port: Port = 22
+    user: str | None = None
+    key_file: Path | None = None
+    known_hosts: Path | None = None
+    machine_id: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
+    pid_namespace: Literal["initial", "own"] = "initial"
+    ask_every: Duration = timedelta(seconds=15)
+    timeout: Duration = timedelta(seconds=10)
+    worker_memory_limit: int | None = Field(None, ge=1, description="bytes that one worker may use (PHP: memory_limit)")

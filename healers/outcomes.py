@@ -1,0 +1,41 @@
+"""What a reset comes to, and the row it is about; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from exporter.jobs import AttemptKey, Claim, DriverValue
+
+
+class Outcome(StrEnum):
+    """What became of one intended reset.
+
+    `lost_race`: the row is there, but is no longer as it was judged. `gone`: the row is no longer there. Both are
+    normal. `failed`: the database refused or did not answer, and the row, read again, is unchanged. `unknown`: it could
+    not be read again; the next start finds out. `dry_run`: nothing was tried.
+    """
+
+    RESET = "reset"
+    LOST_RACE = "lost_race"
+    GONE = "gone"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    DRY_RUN = "dry_run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concluded:
+    """How a reset ended; `detail` is for people, and is empty where there is nothing to say."""
+
+    key: AttemptKey
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalRow:
+    """A whole row as the driver read it, on the connection that will write; `claim` is what it says now."""
+
+    claim: Claim
+    is_started: bool
+    values: Mapping[str, DriverValue]

@@ -1,0 +1,1 @@
+"""Ask a host about processes: `protocol` says what is asked and answered, `probe.sh` is what runs there."""
