@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from exporter.options import Duration, Options
+from exporter.options import Duration, Options, TlsSection
+from exporter.queues.source import check_url
 from exporter.secrets import DatabaseUrl
 
 Mode = Literal["disabled", "dry_run", "reset"]
@@ -45,6 +46,23 @@ class HealingOptions(Options):
     def _one_url(self) -> Self:
         if self.write_url is not None and self.write_url_file is not None:
             raise ValueError("found write_url and write_url_file; give one of them")
+        return self
+
+
+class LedgerOptions(Options):
+    """The healer's own database: an SQLite file, or for several instances a database that they share."""
+
+    url: DatabaseUrl | None = Field(None, description="default: ledger.db in $STATE_DIRECTORY or the state folder")
+    url_file: Path | None = Field(None, description="a file that holds the URL")
+    tls: TlsSection = None
+    keep: Duration = timedelta(days=400)
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Self:
+        if self.url is not None and self.url_file is not None:
+            raise ValueError("found url and url_file; give one of them")
+        if self.url is not None:
+            check_url(self.url)
         return self
 
 

@@ -13,13 +13,13 @@ import yaml
 from pydantic import BaseModel
 
 from exporter.errors import ConfigurationError
-from exporter.options import QueueOptions
 from exporter.secrets import SECRET_KEY
 
 from .config_file.faults import show_all
 from .config_file.model import Config, ListenAddress, QueueSection, WebOptions
 from .config_file.sections import Reading
 from .config_file.source import MAX_BYTES, read_yaml
+from .systems import SystemOptions
 
 __all__ = ["Config", "ListenAddress", "QueueSection", "WebOptions", "find_file", "is_there", "load", "write"]
 
@@ -42,7 +42,7 @@ def find_file(explicit: Path | None, environment: Mapping[str, str], folder: Pat
     return next((path for path in (folder / FILE_NAME, SYSTEM_FILE) if is_there(path)), None)
 
 
-def load(path: Path, environment: Mapping[str, str], systems: Mapping[str, type[QueueOptions]]) -> Config:
+def load(path: Path, environment: Mapping[str, str], systems: Mapping[str, SystemOptions]) -> Config:
     """Read the file; `systems` has the options of each name that `system:` may be."""
     reading = Reading(read_yaml(read_file(path), environment), systems=systems, file=path)
     if reading.config is None:
@@ -62,6 +62,7 @@ def write(config: Config) -> str:
             for name, queue in config.queues.items()
         },
         "hosts": {name: _written(host) for name, host in config.hosts.items()},
+        "ledger": _written(config.ledger),
     }
     return yaml.dump(_escaped(sections), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)
 

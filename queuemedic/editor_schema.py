@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
-from exporter.options import QueueOptions, show_duration
-from healers.options import HealingOptions, HostOptions
+from exporter.options import show_duration
+from healers.options import HostOptions, LedgerOptions
 
 from .config_file.model import QUEUE_NAME, ListenAddress, WebOptions
+from .systems import SystemOptions
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 FROM_VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
@@ -23,15 +24,17 @@ NOTES = ("title", "description", "default", "examples")
 NARROW = frozenset({"pattern", "enum", "const", "minLength", "maxLength"})
 
 
-def editor_schema(systems: Mapping[str, type[QueueOptions]]) -> JsonSchemaValue:
+def editor_schema(systems: Mapping[str, SystemOptions]) -> JsonSchemaValue:
     """Return the schema of a configuration that may use `systems`."""
-    models: list[type[BaseModel]] = [WebOptions, HealingOptions, HostOptions, *systems.values()]
+    models: list[type[BaseModel]] = [WebOptions, HostOptions, LedgerOptions]
+    models += dict.fromkeys(model for system in systems.values() for model in (system.queue, system.healing))
     references, schema = models_json_schema([(model, "validation") for model in models], schema_generator=_AsWritten)
     definitions = {name: _with_variables(definition) for name, definition in schema["$defs"].items()}
     link = {model: reference["$ref"] for (model, _), reference in references.items()}
-    for name, model in systems.items():
-        definitions[f"queue.{name}"] = _queue(definitions[link[model].rpartition("/")[2]], name, link[HealingOptions])
-    for model in set(systems.values()):
+    for name, system in systems.items():
+        queue = definitions[link[system.queue].rpartition("/")[2]]
+        definitions[f"queue.{name}"] = _queue(queue, name, link[system.healing])
+    for model in {system.queue for system in systems.values()}:
         definitions.pop(link[model].rpartition("/")[2])
     definitions["queue"] = {
         "type": "object",
@@ -58,6 +61,7 @@ def editor_schema(systems: Mapping[str, type[QueueOptions]]) -> JsonSchemaValue:
                 "propertyNames": {"minLength": 1},
                 "additionalProperties": _or_nothing(link[HostOptions]),
             },
+            "ledger": {"anyOf": [{"type": "string"}, {"$ref": link[LedgerOptions]}, {"type": "null"}]},
         },
         "$defs": definitions,
     }

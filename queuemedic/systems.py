@@ -1,6 +1,7 @@
 """The one registry of systems: name → options and queue."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -11,9 +12,23 @@ from exporter.queues.matomo import MatomoOptions, MatomoQueue
 from exporter.queues.meltano import MeltanoOptions, MeltanoQueue
 from exporter.queues.protocol import Queue
 from exporter.queues.table import TableOptions, TableQueue
+from healers.options import HealingOptions
 
-OPTIONS: Mapping[str, type[QueueOptions]] = MappingProxyType(
-    {"matomo": MatomoOptions, "meltano": MeltanoOptions, "table": TableOptions}
+
+@dataclass(frozen=True, slots=True)
+class SystemOptions:
+    """What a queue of one system, and its `healing` section, may say."""
+
+    queue: type[QueueOptions]
+    healing: type[HealingOptions] = HealingOptions
+
+
+OPTIONS: Mapping[str, SystemOptions] = MappingProxyType(
+    {
+        "matomo": SystemOptions(MatomoOptions),
+        "meltano": SystemOptions(MeltanoOptions),
+        "table": SystemOptions(TableOptions),
+    }
 )
 _QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
     {"matomo": MatomoQueue, "meltano": MeltanoQueue, "table": TableQueue}

@@ -10,9 +10,9 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from exporter.jobs import QueueName
-from exporter.options import QueueOptions
-from healers.options import HealingOptions, HostOptions
+from healers.options import HostOptions, LedgerOptions
 
+from ..systems import SystemOptions
 from .faults import Fault, Where, quote
 from .model import QUEUE_NAME, Config, QueueSection, WebOptions
 from .tree import Document, Entry, Keys, Node, Scalar, child, is_broken, kind_of
@@ -21,14 +21,14 @@ from .wording import listed, text_expected
 
 M = TypeVar("M", bound=BaseModel)
 
-TOP_KEYS = frozenset({"web", "queues", "hosts"})
+TOP_KEYS = frozenset({"web", "queues", "hosts", "ledger"})
 READ_HERE = frozenset({"system", "healing"})
 
 
 class Reading:
     """One reading of one file; `config` is None where there are `faults`."""
 
-    def __init__(self, document: Document, *, systems: Mapping[str, type[QueueOptions]], file: Path) -> None:
+    def __init__(self, document: Document, *, systems: Mapping[str, SystemOptions], file: Path) -> None:
         self._document = document
         self._systems = systems
         self._file = file
@@ -50,9 +50,12 @@ class Reading:
         web = self._options(WebOptions, self._section(top, "web"))
         queues = self._queues(top)
         hosts = self._hosts(top)
-        if self.faults or web is None:
+        ledger = self._options(LedgerOptions, self._section(_spelled_out(top, "ledger", "url"), "ledger"))
+        if self.faults or web is None or ledger is None:
             return None
-        return Config(web=web, queues=MappingProxyType(queues), hosts=MappingProxyType(hosts), file=self._file)
+        return Config(
+            web=web, queues=MappingProxyType(queues), hosts=MappingProxyType(hosts), ledger=ledger, file=self._file
+        )
 
     def _fault(self, line: int, where: Where, text: str) -> None:
         self.faults.append(Fault(line=line, where=where, text=text))
@@ -99,11 +102,11 @@ class Reading:
     def _queue(self, section: Section | None) -> QueueSection | None:
         if section is None:
             return None
-        healing = self._healing(section)
         system = self._system(section)
         if system is None:
             return None
-        options = self._options(self._systems[system], section)
+        options = self._options(self._systems[system].queue, section)
+        healing = self._options(self._systems[system].healing, self._section(section, "healing"))
         return QueueSection(system=system, options=options, healing=healing) if options and healing else None
 
     def _system(self, section: Section) -> str | None:
@@ -122,16 +125,6 @@ class Reading:
             case node:
                 self._fault(node.line, where, text_expected(node, where))
         return None
-
-    def _healing(self, section: Section) -> HealingOptions | None:
-        before = len(self.faults)
-        options = self._options(HealingOptions, self._section(section, "healing"))
-        mode = (*section.where, "healing", "mode")
-        for index, fault in enumerate(self.faults[before:], before):
-            if fault.where == mode:
-                text = fault.text.replace("; write disabled", "; this version watches only, write disabled")
-                self.faults[index] = replace(fault, text=text)
-        return options
 
     def _hosts(self, top: Section) -> dict[str, HostOptions]:
         hosts: dict[str, HostOptions] = {}
@@ -161,6 +154,16 @@ class Reading:
             )
             where = (*section.where, name, "aliases", index)
             self._fault(line_of(section, (name, "aliases", index)), where, f"{found}; keep one of the two")
+
+
+def _spelled_out(around: Section, key: str, inner: str) -> Section:
+    """Return a section in which a text below `key` is what it is short for: a mapping with that text at `inner`."""
+    entry = around.keys.entries.get(key)
+    if entry is None or not isinstance(entry.node, Scalar) or not isinstance(entry.node.value, str):
+        return around
+    keys = Keys(line=entry.line, entries={inner: entry}, values=1, depth=1)
+    entries = {**around.keys.entries, key: Entry(line=entry.line, node=keys)}
+    return replace(around, keys=replace(around.keys, entries=entries))
 
 
 def line_of(section: Section, path: Where) -> int:

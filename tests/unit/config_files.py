@@ -16,6 +16,7 @@ from exporter.options import Duration, Options, QueueOptions, TlsOptions
 from exporter.queues.table import TableOptions
 from exporter.secrets import DatabaseUrl
 from queuemedic.config import Config, load
+from queuemedic.systems import SystemOptions
 
 ENVIRONMENT: Mapping[str, str] = {
     "SECRET": "s3cret-of-a-variable",
@@ -58,10 +59,10 @@ class DatabaseOptions(QueueOptions):
     run_expected_every: Duration | None = timedelta(hours=1)
 
 
-SYSTEMS: Mapping[str, type[QueueOptions]] = {
-    "memory": MemoryOptions,
-    "database": DatabaseOptions,
-    "table": TableOptions,
+SYSTEMS: Mapping[str, SystemOptions] = {
+    "memory": SystemOptions(MemoryOptions),
+    "database": SystemOptions(DatabaseOptions),
+    "table": SystemOptions(TableOptions),
 }
 
 

@@ -116,8 +116,8 @@ def test_the_schema_has_the_keys_of_the_chosen_system() -> None:
         "#/$defs/queue.memory",
         "#/$defs/queue.table",
     ]
-    for name, model in SYSTEMS.items():
-        keys = {field.alias or key for key, field in model.model_fields.items()}
+    for name, system in SYSTEMS.items():
+        keys = {field.alias or key for key, field in system.queue.model_fields.items()}
         assert definitions[f"queue.{name}"]["properties"].keys() == keys | {"system", "healing"}
         assert definitions[f"queue.{name}"]["properties"]["system"] == {"const": name}
         assert definitions[f"queue.{name}"]["additionalProperties"] is False

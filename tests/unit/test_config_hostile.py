@@ -14,6 +14,7 @@ from exporter.jobs import QueueName
 from exporter.options import QueueOptions
 from healers.options import HostOptions
 from queuemedic.config import Config, QueueSection, load, write
+from queuemedic.systems import SystemOptions
 from tests.unit.config_files import ENVIRONMENT, SYSTEMS, DatabaseOptions, faults, read
 
 
@@ -70,7 +71,7 @@ def test_a_check_that_says_too_much_is_cut_short(line: str, fault: str, tmp_path
     file = tmp_path / "queuemedic.yml"
     file.write_text(f"queues:\n  mails:\n    system: talkative\n    {line}\n")
     with pytest.raises(ConfigurationError) as caught:
-        load(file, ENVIRONMENT, {"talkative": TalkativeOptions})
+        load(file, ENVIRONMENT, {"talkative": SystemOptions(TalkativeOptions)})
     assert [one.partition("queues.mails")[2].lstrip(".: ") for one in caught.value.faults] == [fault]
 
 

@@ -153,7 +153,7 @@ def test_a_metric_is_marked_if_no_code_publishes_it(generate: ModuleType) -> Non
 
 def test_the_limits_that_are_listed_are_options(generate: ModuleType) -> None:
     """Each can be set."""
-    assert set(generate.LIMITS) <= OPTIONS["matomo"].model_fields.keys()
+    assert set(generate.LIMITS) <= OPTIONS["matomo"].queue.model_fields.keys()
 
 
 @pytest.mark.parametrize("page", OF_MATOMO, ids=lambda page: page.name)
