@@ -20,7 +20,7 @@ from .collector import QueueStatus, Reading
 from .errors import NoAnswer, QueuemedicError, ReadError
 from .facts import derive_facts
 from .histogram import Histogram
-from .jobs import QueueName
+from .jobs import AttemptKey, QueueName
 from .options import QueueOptions
 from .queues.protocol import Queue
 from .slots import ServerSlots
@@ -62,6 +62,7 @@ class Poller:
         self._aliases = aliases
         self._polling = threading.Lock()
         self._is_retired = False
+        self._healed: frozenset[AttemptKey] = frozenset()
         self._earliest = 0.0
         self._ended = clock.monotonic_seconds()
         self._fresh_until = 0.0
@@ -136,6 +137,10 @@ class Poller:
         """Use other aliases from the next poll on; they must not change the name of a host that was seen."""
         self._aliases = aliases
 
+    def note_healed(self, keys: frozenset[AttemptKey]) -> None:
+        """Count these attempts as healed when they are over; each call says all of them anew."""
+        self._healed = keys
+
     def sees(self, hosts: Collection[str]) -> bool:
         """Whether one of these hosts was ever in the table, by its recorded name or by the one it has in labels."""
         return any(host in hosts for host in self.status.history.hosts.known)
@@ -164,7 +169,8 @@ class Poller:
     def _read(self) -> Reading:
         last = self.status.reading
         snapshot = self.queue.read(last.snapshot.cursor if last else None)
-        history = track(replace(self.status.history, aliases=self._aliases), snapshot, self._options)
+        history = replace(self.status.history, aliases=self._aliases)
+        history = track(history, snapshot, self._options, healed=self._healed)
         facts = derive_facts(snapshot, history, self._options, self.queue.signs)
         return Reading(snapshot=snapshot, facts=facts, history=history)
 

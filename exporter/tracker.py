@@ -8,7 +8,7 @@ In: History and a Snapshot. Out: the next History; O(started attempts). Raises n
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -102,12 +102,14 @@ class History:
         return NO_HOST if attempt.host is None else self.aliases.get(attempt.host, attempt.host)
 
 
-def track(history: History, snapshot: Snapshot, options: QueueOptions) -> History:
-    """Return the history with what happened between its last snapshot and this one."""
+def track(
+    history: History, snapshot: Snapshot, options: QueueOptions, *, healed: Container[AttemptKey] = frozenset()
+) -> History:
+    """Return the history with what happened between its last snapshot and this one; `healed` ended by a reset."""
     now = _admit(history, snapshot)
     if history.previous is not None:
         now = _count_jobs(now, history.previous, snapshot, options)
-        now = _count_attempts(now, history.previous, snapshot, options)
+        now = _count_attempts(now, history.previous, snapshot, options, healed)
         now = _count_finished(now, snapshot)
     now = _follow_workers(now, snapshot)
     now = replace(now, silences=_silences(now, snapshot))
@@ -176,13 +178,20 @@ def _total(snapshot: Snapshot) -> Counter[Kind]:
     return totals
 
 
-def _count_attempts(history: History, previous: Snapshot, snapshot: Snapshot, options: QueueOptions) -> History:
+def _count_attempts(
+    history: History, previous: Snapshot, snapshot: Snapshot, options: QueueOptions, healed: Container[AttemptKey]
+) -> History:
     before = {attempt.key: attempt for attempt in previous.started}
     after = {attempt.key: attempt for attempt in snapshot.started}
     elapsed = _elapsed(previous, snapshot)
     history = _count_new(history, [after[key] for key in after.keys() - before.keys()], previous, elapsed)
     history = _count_crossings(history, before, snapshot, options)
-    return _count_endings(history, [before[key] for key in before.keys() - after.keys()], snapshot, elapsed, options)
+    started_ids = {attempt.job_id for attempt in snapshot.started}
+    endings = [
+        (before[key], Ending.HEALED if key in healed else _ending(before[key], started_ids, snapshot))
+        for key in before.keys() - after.keys()
+    ]
+    return _count_endings(history, endings, elapsed, options)
 
 
 def _count_new(history: History, new: list[Attempt], previous: Snapshot, elapsed: timedelta) -> History:
@@ -215,13 +224,14 @@ def _count_crossings(
 
 
 def _count_endings(
-    history: History, missing: list[Attempt], snapshot: Snapshot, elapsed: timedelta, options: QueueOptions
+    history: History,
+    endings: Iterable[tuple[Attempt, Ending | None]],
+    elapsed: timedelta,
+    options: QueueOptions,
 ) -> History:
     ended, durations = Counter(history.attempts_ended), dict(history.attempt_durations)
     crossed, slots = dict(history.crossed), history.slots
-    started_ids = {attempt.job_id for attempt in snapshot.started}
-    for attempt in missing:
-        ending = _ending(attempt, started_ids, snapshot)
+    for attempt, ending in endings:
         if ending is None:
             continue
         label = history.kinds.label(attempt.kind)

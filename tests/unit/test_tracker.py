@@ -236,6 +236,19 @@ def test_a_heartbeat_is_silent_for_as_long_as_it_does_not_change(
     assert beats(*seen) == span(silence)
 
 
+def test_an_attempt_that_was_put_back_ends_as_healed() -> None:
+    """Whether it waits, was taken by another worker, or is done by now; and only once it is over."""
+    healed = an_attempt("1")
+    first = run(a_snapshot(healed, an_attempt("2")))
+    still = track(first, a_snapshot(healed, an_attempt("2"), at="15s"), OPTIONS, healed={healed.key})
+    assert not sum(still.attempts_ended.values())
+    for state in (State.WAITING, State.STARTED, None):
+        left = {} if state is None else {"1": state}
+        second = a_snapshot(at="30s", left_started={**left, "2": State.WAITING})
+        ended = track(still, second, OPTIONS, healed={healed.key}).attempts_ended
+        assert {key[1]: number for key, number in ended.items() if number} == {Ending.HEALED: 1, Ending.RETURNED: 1}
+
+
 def test_an_attempt_without_a_heartbeat_has_no_silence() -> None:
     """It was never initialised."""
     assert run(a_snapshot(an_attempt())).silences == {}
