@@ -13,6 +13,7 @@ from ..source import check_url
 
 QUERY = re.compile(r"\s*(select|with|values)\s", re.IGNORECASE)
 SQLITE = "sqlite"
+WORD = re.compile(r"\*?[A-Za-z0-9_./:=@%+,-]{1,200}")
 
 
 def _check_column(name: "str | Sql") -> "str | Sql":
@@ -39,6 +40,13 @@ def _check_table(name: "str | Sql") -> "str | Sql":
     return name
 
 
+def _check_word(word: str) -> str:
+    if not WORD.fullmatch(word):
+        raise ValueError(f"{word!r} is no word of a command line; write letters, digits and any of _ . / : = @ % + , -")
+    return word
+
+
+Word = Annotated[str, AfterValidator(_check_word)]
 TrustedSql = Annotated[str, AfterValidator(_check_sql)]
 
 
@@ -68,6 +76,17 @@ class Columns(Options):
         return {key: value for key in type(self).model_fields if (value := getattr(self, key)) is not None}
 
 
+class WorkerOptions(Options):
+    """What a worker looks like on its host, so that a process can be told from another with the same number.
+
+    `command`: words that must all be among its arguments; a leading `*` stands for any beginning. `child_marks`: words
+    among the arguments of work that can outlive its worker.
+    """
+
+    command: tuple[Word, ...] = Field(min_length=1)
+    child_marks: tuple[Word, ...] = ()
+
+
 class TableOptions(QueueOptions):
     """A job table. `from` names it, as `table` or `schema.table`, or is a query, in which case it is only watched."""
 
@@ -79,6 +98,7 @@ class TableOptions(QueueOptions):
     waiting_when: TrustedSql = Field(description="SQL that is true of waiting jobs")
     started_when: TrustedSql = Field(description="SQL that is true of started jobs")
     clock: Literal["utc", "session"] = Field("utc", description="the clock of times that bear no zone")
+    worker: WorkerOptions | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -30,7 +30,12 @@ class TableQueue:
         """Raises ConfigurationError where the database cannot even be named."""
         self.name = name
         self.kinds = () if options.columns.kind else (ONE_KIND,)
-        self.signs = WorkerSigns(has_heartbeats=options.columns.heartbeat_at is not None)
+        worker = options.worker
+        self.signs = WorkerSigns(
+            commands=(worker.command,) if worker else (),
+            child_marks=worker.child_marks if worker else (),
+            has_heartbeats=options.columns.heartbeat_at is not None,
+        )
         self._options = options
         address = self._find_address()
         if address.tls:
