@@ -233,12 +233,17 @@ class WorkerSigns:
     """What a queue's workers look like on their host, as data for judging.
 
     `commands`: alternatives, each a tuple of words that must all be elements of argv; a leading `*` matches an ending.
-    `child_marks`: words in the argv of work that can outlive its worker. `web_workers`: names of processes that outlive
-    their jobs, so that being alive proves nothing. `has_heartbeats`: rows say when their worker last lived.
+    `child_marks`: words in the argv of work that can outlive its worker. Such work tells whose it is by parameters
+    (`name=value`, joined by `&`) in its argv: `child_owner` names the one that holds its worker's pid, and `child_job`
+    pairs others with what an attempt's detail, or its `kind`, says of the same thing.
+    `web_workers`: names of processes that outlive their jobs, so that being alive proves nothing. `has_heartbeats`:
+    rows say when their worker last lived.
     """
 
     commands: tuple[tuple[str, ...], ...] = ()
     child_marks: tuple[str, ...] = ()
+    child_owner: str | None = None
+    child_job: tuple[tuple[str, str], ...] = ()
     web_workers: tuple[str, ...] = ()
     has_heartbeats: bool = False
 

@@ -4,13 +4,13 @@ A `Sightings` is what is known; a `Learned` is what one round or one poll adds t
 a restart forgets nothing. Instants are this machine's wall clock; a clock in doubt stops healing, not learning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Self, TypeVar
 
-from exporter.jobs import AttemptKey, QueueName
+from exporter.jobs import Attempt, AttemptKey, QueueName
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -20,9 +20,17 @@ def _nothing() -> Mapping[K, V]:
     return MappingProxyType({})
 
 
+def name_boot(machine_id: str | None, boot_id: str) -> str:
+    """Name one boot of one machine: two of them are the same only where both ids are."""
+    return f"{machine_id or ''}/{boot_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """The process of an attempt, once seen alive: on which machine, since which boot, and its start ticks."""
+    """The process of an attempt, once seen alive: on which machine, since which boot, and its start ticks.
+
+    `machine_id` is empty where the machine has none.
+    """
 
     machine_id: str
     boot_id: str
@@ -30,15 +38,31 @@ class Enrolment:
     start_ticks: int
     seen_at: datetime
 
+    @property
+    def boot(self) -> str:
+        """The boot it was seen in, named."""
+        return name_boot(self.machine_id, self.boot_id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """One boot of a machine that answered under a host's name: when first and last."""
+    """One boot of a machine that answered under a host's name: when first and last.
+
+    `is_reboot`: it began after the last answer of the boot before it, on the same machine. `last_seconds`: this
+    machine's boot clock at the last answer; means nothing to another run of this program, and is not kept.
+    """
 
     machine_id: str
     boot_id: str
     first_at: datetime
     last_at: datetime
+    is_reboot: bool = False
+    last_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The machine and the boot, in one."""
+        return name_boot(self.machine_id, self.boot_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,29 +76,39 @@ class Retired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSighting:
-    """What is known of one attempt. `asked_at`: the first round that asked about it and had a usable answer."""
+    """What is known of one attempt.
+
+    `asked_at`: the first round that asked about it and had a usable answer. `boots`: the names of the boots that
+    answered such rounds, in turn: the first, and the last few.
+    """
 
     first_seen_at: datetime
     asked_at: datetime | None = None
     enrolment: Enrolment | None = None
+    boots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What a poll or a round adds. Each mapping replaces what is known under its keys; `gone` is forgotten."""
+    """What a poll or a round adds. Each mapping replaces what is known under its keys; `gone` is forgotten.
+
+    `returned`: recorded hosts that answered although they had been retired; they are retired no more.
+    """
 
     attempts: Mapping[AttemptKey, AttemptSighting] = field(default_factory=_nothing)
     boots: Mapping[str, tuple[Boot, ...]] = field(default_factory=_nothing)
     proven: frozenset[tuple[QueueName, str]] = frozenset()
     workers: frozenset[tuple[QueueName, str, int]] = frozenset()
     gone: frozenset[AttemptKey] = frozenset()
+    returned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sightings:
     """All that is remembered.
 
-    `boots`: by configured host, in the order in which they were first seen. `retired`: by recorded host. `proven`:
+    `boots`: by configured host, in the order in which they answered; one that comes back is there again, and only the
+    last ones are kept. `retired`: by recorded host. `proven`:
     (queue, machine id) of each machine on which a worker of that queue was ever enrolled. `workers`: (queue, recorded
     host, pid) of every worker that was ever enrolled, for the breaker only.
     """
@@ -92,6 +126,19 @@ class Sightings:
             self,
             attempts=MappingProxyType(attempts | dict(learned.attempts)),
             boots=MappingProxyType({**self.boots, **learned.boots}),
+            retired=MappingProxyType({host: why for host, why in self.retired.items() if host not in learned.returned}),
             proven=self.proven | learned.proven,
             workers=self.workers | learned.workers,
         )
+
+
+def notice(
+    started: Iterable[Attempt], sightings: Sightings, *, queue: QueueName, at: datetime, is_complete: bool
+) -> Learned:
+    """Return what a poll of `queue` adds: attempts never seen before, and, of a complete one, those that are gone."""
+    present = {attempt.key for attempt in started}
+    known = {key for key in sightings.attempts if key.queue == queue}
+    return Learned(
+        attempts=MappingProxyType({key: AttemptSighting(first_seen_at=at) for key in present - known}),
+        gone=frozenset(known - present) if is_complete else frozenset(),
+    )

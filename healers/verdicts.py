@@ -1,59 +1,31 @@
-"""Judge attempts by what their host said; pure. The first line of the table that matches wins (docs/decisions/0011)."""
+"""Judge attempts by what their host said; pure. The first line of the table that matches wins (docs/decisions/0011).
+
+In: what was heard of one round, and what is remembered. Out: a verdict on each attempt that the round asked about, and
+what was learned. Dead takes a whole answer of the right machine that could see everything, or a person's word.
+What this round teaches counts from the next one on, so that no verdict hangs on the order of the rows. Raises nothing.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Final
 
 from exporter.jobs import AttemptKey, DetailValue
 
+from .machines import Doubt, find_doubt, follow_boots
+from .probes.protocol import HostAnswer, NoAnswer, ProcessAnswer, Silence
+from .reasons import Liveness, Reason
+from .rounds import Asked, Heard, Host
+from .rules import Case, Question, find_child, is_web_worker, is_worker, rule_on_case, rule_on_question
+from .sightings import AttemptSighting, Boot, Enrolment, Learned, Retired, Sightings, name_boot
 
-class Liveness(StrEnum):
-    """Whether the worker of an attempt still works on it."""
+__all__ = ["Judgement", "Liveness", "Reason", "Verdict", "judge", "not_asked"]
 
-    ALIVE = "alive"
-    DEAD = "dead"
-    UNKNOWN = "unknown"
-
-
-class Reason(StrEnum):
-    """Why a verdict is what it is."""
-
-    # alive
-    RUNNING = "running"
-    FROZEN = "frozen"
-    CHILD_RUNNING = "child_running"
-    # dead
-    NO_PROCESS = "no_process"
-    PID_REUSED = "pid_reused"
-    HOST_REBOOTED = "host_rebooted"
-    HOST_RETIRED = "host_retired"
-    HEARTBEAT_LOST = "heartbeat_lost"
-    NEVER_INITIALISED = "never_initialised"
-    HEARTBEAT_STALE = "heartbeat_stale"
-    # unknown
-    NOT_ASKED = "not_asked"
-    NO_WORKER = "no_worker"
-    NOT_A_PID = "not_a_pid"
-    CLOCK = "clock"
-    NOT_CONFIGURED = "not_configured"
-    UNREACHABLE = "unreachable"
-    TIMEOUT = "timeout"
-    HOST_KEY = "host_key"
-    REFUSED = "refused"
-    BAD_ANSWER = "bad_answer"
-    HIDDEN_PROCESSES = "hidden_processes"
-    WRONG_NAMESPACE = "wrong_namespace"
-    WRONG_HOST = "wrong_host"
-    DUPLICATE_HOST_KEY = "duplicate_host_key"
-    TWO_MACHINES = "two_machines"
-    PID_NAMESPACE = "pid_namespace"
-    HOST_UNPROVEN = "host_unproven"
-    NOT_IDENTIFIABLE = "not_identifiable"
-    FILES_INVISIBLE = "files_invisible"
-    HEARTBEAT_ONLY = "heartbeat_only"
-    HEARTBEAT_RECENT = "heartbeat_recent"
+# An age is taken from two times with a resolution of a second, so it may read a second too long; and a worker may take
+# a job within a second of its birth. Younger than the attempt by more than this, it cannot have begun it.
+ENROLMENT_MARGIN: Final = timedelta(seconds=2)
+BOOTS_REMEMBERED: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +37,229 @@ class Verdict:
     reason: Reason
     seen_at: datetime
     evidence: Mapping[str, DetailValue] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a round comes to: a verdict on each attempt that names its host, and what is to be remembered."""
+
+    verdicts: tuple[Verdict, ...]
+    learned: Learned
+
+
+def judge(heard: Heard, sightings: Sightings, *, duplicates: frozenset[str] = frozenset()) -> Judgement:
+    """Judge every attempt of a round that names its host; runs, which name none, are for `healers.runs`.
+
+    `duplicates` are the hosts that cannot be told from another (`rounds.find_duplicates`). Attempts that are newer than
+    the round get no verdict: see `not_asked`.
+    """
+    host, answer = heard.round.host, heard.answer
+    doubt = doubt_of(heard, duplicates)
+    if host is None or isinstance(answer, NoAnswer) or doubt is not None:
+        silent = (_judge_question(asked, heard, sightings, doubt=doubt) for asked in heard.round.attempts.values())
+        return Judgement(
+            verdicts=tuple(verdict for verdict in silent if verdict is not None),
+            learned=Learned(returned=_returned(heard, sightings)),
+        )
+    boots = follow_boots(sightings.boots.get(host.name, ()), heard, answer)
+    verdicts: list[Verdict] = []
+    known: dict[AttemptKey, AttemptSighting] = {}
+    for key, asked in heard.round.attempts.items():
+        known[key] = _remember(sightings.attempts.get(key), heard.at, answer)
+        verdict = _judge_question(asked, heard, sightings, doubt=None)
+        if verdict is None:
+            case = _make_case(
+                asked, heard.at, answer, known[key], boots=boots, is_proven=_is_proven(key, heard, sightings)
+            )
+            verdict = _judge_case(case, key)
+            known[key] = _enrol(case, asked, heard, known[key], verdict=verdict)
+        verdicts.append(verdict)
+    learned = _learn(known, sightings, boots={host.name: boots}, returned=_returned(heard, sightings))
+    return Judgement(verdicts=tuple(verdicts), learned=learned)
+
+
+def not_asked(key: AttemptKey, *, at: datetime) -> Verdict:
+    """Return the verdict on an attempt that is newer than the last round of its host."""
+    return Verdict(key=key, value=Liveness.UNKNOWN, reason=Reason.NOT_ASKED, seen_at=at)
+
+
+def doubt_of(heard: Heard, duplicates: frozenset[str]) -> Silence | Doubt | None:
+    """Return why a host gave no usable answer, or None where it did."""
+    host, answer = heard.round.host, heard.answer
+    if isinstance(answer, NoAnswer):
+        return answer.silence
+    if host is None:
+        return Silence.NOT_CONFIGURED
+    return find_doubt(answer, host, is_duplicate=host.name in duplicates)
+
+
+def describe(answer: HostAnswer | NoAnswer) -> dict[str, DetailValue]:
+    """Return what a verdict rests on of an answer as a whole, for people and for the journal."""
+    if isinstance(answer, NoAnswer):
+        return {"silence": str(answer.silence), "detail": answer.detail}
+    return {
+        "hostname": answer.hostname,
+        "machine_id": answer.machine_id,
+        "boot_id": answer.boot_id,
+        "uptime_seconds": int(answer.uptime.total_seconds()),
+        "pid_namespace": answer.pid_namespace,
+        "user": answer.user,
+        "host_key": answer.host_key,
+    }
+
+
+def _judge_question(
+    asked: Asked, heard: Heard, sightings: Sightings, *, doubt: Silence | Doubt | None
+) -> Verdict | None:
+    """Judge by the lines that need no usable answer."""
+    key = asked.attempt.key
+    retired = _retired(asked, heard.round.host, sightings)
+    ruling = rule_on_question(
+        Question(attempt=asked.attempt, sighting=sightings.attempts.get(key), doubt=doubt, retired=retired)
+    )
+    if ruling is None:
+        return None
+    value, reason = ruling
+    evidence = describe(heard.answer)
+    if retired is not None and reason is Reason.HOST_RETIRED:
+        evidence |= {"retired_at": retired.at.isoformat(), "why": retired.why, "actor": retired.actor}
+    return Verdict(key=key, value=value, reason=reason, seen_at=heard.at, evidence=MappingProxyType(evidence))
+
+
+def _retired(asked: Asked, host: Host | None, sightings: Sightings) -> Retired | None:
+    """Return how the attempt's host was retired, unless it has answered since."""
+    names = [name for name in (asked.attempt.host, host.name if host else None) if name is not None]
+    retired = next((sightings.retired[name] for name in names if name in sightings.retired), None)
+    boots = sightings.boots.get(host.name, ()) if host else ()
+    has_answered = retired is not None and any(boot.last_at > retired.at for boot in boots)
+    return None if has_answered else retired
+
+
+def _returned(heard: Heard, sightings: Sightings) -> frozenset[str]:
+    """Name the retired hosts that answered, whatever they said."""
+    host = heard.round.host
+    if host is None or isinstance(heard.answer, NoAnswer):
+        return frozenset()
+    return host.names & sightings.retired.keys()
+
+
+def _is_proven(key: AttemptKey, heard: Heard, sightings: Sightings) -> bool:
+    """Tell whether workers of this queue are known to be seen on the machine that answers, under their own pids."""
+    host, answer = heard.round.host, heard.answer
+    if host is None or isinstance(answer, NoAnswer) or not answer.machine_id:
+        return False
+    return host.machine_id == answer.machine_id or (key.queue, answer.machine_id) in sightings.proven
+
+
+def _remember(known: AttemptSighting | None, at: datetime, answer: HostAnswer) -> AttemptSighting:
+    """Return the sighting of an attempt with the boot that answers now; of many, the first and the last few stay."""
+    known = known or AttemptSighting(first_seen_at=at)
+    boot = name_boot(answer.machine_id, answer.boot_id)
+    boots = known.boots
+    if known.enrolment is not None and known.enrolment.boot not in boots:
+        boots = (known.enrolment.boot, *boots)
+    if not boots or boots[-1] != boot:
+        boots = (*boots, boot)
+    if len(boots) > BOOTS_REMEMBERED:
+        boots = (boots[0], *boots[1 - BOOTS_REMEMBERED :])
+    return replace(known, asked_at=known.asked_at or at, boots=boots)
+
+
+def _make_case(
+    asked: Asked,
+    at: datetime,
+    answer: HostAnswer,
+    sighting: AttemptSighting,
+    *,
+    boots: tuple[Boot, ...],
+    is_proven: bool,
+) -> Case:
+    pid = asked.attempt.pid or 0
+    return Case(
+        attempt=asked.attempt,
+        signs=asked.signs,
+        pid=pid,
+        answer=answer,
+        at=at,
+        process=answer.processes.get(pid),
+        enrolment=sighting.enrolment,
+        boots=boots,
+        asked_boots=sighting.boots,
+        is_proven=is_proven,
+    )
+
+
+def _judge_case(case: Case, key: AttemptKey) -> Verdict:
+    value, reason = rule_on_case(case)
+    evidence = describe(case.answer) | {"pid": case.pid}
+    if case.process is not None:
+        evidence |= _describe_process(case.process)
+        if is_web_worker(case.process, case.signs):
+            evidence["is_web_worker"] = 1
+    if case.enrolment is not None:
+        evidence |= {"enrolled_boot_id": case.enrolment.boot_id, "enrolled_ticks": case.enrolment.start_ticks}
+    if reason is Reason.CHILD_RUNNING and (child := find_child(case)) is not None:
+        evidence |= {"child_pid": child.pid, "child_tie": str(child.tie)}
+    if len(case.asked_boots) > 1:
+        evidence["boots"] = " ".join(case.asked_boots)
+    return Verdict(key=key, value=value, reason=reason, seen_at=case.at, evidence=MappingProxyType(evidence))
+
+
+def _describe_process(process: ProcessAnswer) -> dict[str, DetailValue]:
+    return {
+        "presence": str(process.presence),
+        "start_ticks": process.start_ticks,
+        "states": process.states,
+        "process": process.name,
+    }
+
+
+def _enrol(case: Case, asked: Asked, heard: Heard, sighting: AttemptSighting, *, verdict: Verdict) -> AttemptSighting:
+    """Return the sighting with the worker in it, where one is seen alive that is older than its attempt."""
+    process = case.process
+    if sighting.enrolment is not None or verdict.value is not Liveness.ALIVE or process is None:
+        return sighting
+    if not (case.is_present and is_worker(process, asked.signs) and _is_older(case, asked, heard, sighting)):
+        return sighting
+    enrolment = Enrolment(
+        machine_id=case.answer.machine_id or "",
+        boot_id=case.answer.boot_id,
+        pid=case.pid,
+        start_ticks=process.start_ticks or 0,
+        seen_at=heard.at,
+    )
+    return replace(sighting, enrolment=enrolment)
+
+
+def _is_older(case: Case, asked: Asked, heard: Heard, sighting: AttemptSighting) -> bool:
+    """Tell whether the process began before its attempt did.
+
+    Each age is of one clock: the process's of the host's, the attempt's of the database's, brought up to now by this
+    machine's boot clock. An age may read too young in the hour that comes twice, but not younger than the time for
+    which the attempt is known. The asking counts as its time too, so that it looks older, if anything.
+    """
+    process, age = case.process, asked.attempt.age
+    if process is None or process.start_ticks is None or age is None or case.answer.clock_ticks <= 0:
+        return False
+    begun_for = case.answer.uptime - timedelta(seconds=process.start_ticks / case.answer.clock_ticks)
+    since_read = timedelta(seconds=max(0.0, heard.ended_seconds - asked.read_seconds))
+    return begun_for + ENROLMENT_MARGIN >= max(age + since_read, heard.at - sighting.first_seen_at)
+
+
+def _learn(
+    known: Mapping[AttemptKey, AttemptSighting],
+    sightings: Sightings,
+    *,
+    boots: Mapping[str, tuple[Boot, ...]],
+    returned: frozenset[str],
+) -> Learned:
+    """Return what is new: sightings that changed, and machines and workers of those enrolled now."""
+    changed = {key: one for key, one in known.items() if sightings.attempts.get(key) != one}
+    enrolled = [(key, one.enrolment) for key, one in changed.items() if one.enrolment is not None]
+    return Learned(
+        attempts=MappingProxyType(changed),
+        boots=MappingProxyType(dict(boots)),
+        proven=frozenset((key.queue, one.machine_id) for key, one in enrolled if one.machine_id) - sightings.proven,
+        workers=frozenset((key.queue, key.host or "", one.pid) for key, one in enrolled) - sightings.workers,
+        returned=returned,
+    )

@@ -10,6 +10,7 @@ from exporter.jobs import (
     Breakdown,
     Claim,
     Cursor,
+    DetailValue,
     Finished,
     JobId,
     Kind,
@@ -20,12 +21,23 @@ from exporter.jobs import (
     Snapshot,
     State,
     Waiting,
+    WorkerSigns,
     read_pid,
 )
 from exporter.options import read_duration
+from exporter.queues.matomo.queue import SIGNS
+from healers.machines import INITIAL_PID_NAMESPACE
+from healers.probes.protocol import HostAnswer, NoAnswer, Presence, ProcessAnswer, Relative, RunTrace, Silence
+from healers.rounds import Heard, Host, Placement, Round, Watched, plan_round
+from healers.sightings import Sightings
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = Kind("day")
+MACHINE = "3f9c" * 8
+WEB1 = Host(name="web1")
+ARCHIVER = ("php", "/srv/matomo/console", "core:archive")
+# The boot clock of this machine at noon.
+BOOTED_FOR = 50_000.0
 
 
 def span(text: str | None) -> timedelta | None:
@@ -46,6 +58,7 @@ def an_attempt(
     heartbeat_age: str | None = None,
     heartbeat: str | None = None,
     started: object = "2026-11-22 11:59:00",
+    detail: Mapping[str, DetailValue] | None = None,
 ) -> Attempt:
     """Return one started job; `started=None` is one without a start time."""
     key = AttemptKey(
@@ -67,7 +80,7 @@ def an_attempt(
         age=None if started is None else span(started_for),
         enqueued_age=span(enqueued_for),
         heartbeat_age=span(heartbeat_age),
-        detail={},
+        detail=detail or {},
         claim=Claim(key=key, rests_on=(heartbeat,)),
     )
 
@@ -108,4 +121,107 @@ def a_snapshot(
         last_successes=last_successes,
         beginnings=beginnings,
         cursor=Cursor(last_id=0, started=frozenset(attempt.job_id for attempt in started)),
+    )
+
+
+def a_process(
+    pid: int = 100,
+    *,
+    presence: str = "present",
+    ticks: int | None = 900_000,
+    states: str = "S",
+    argv: tuple[str, ...] | None = ARCHIVER,
+    name: str = "php",
+) -> ProcessAnswer:
+    """Return what a host says of an archiver that is 1,000 s old where the host is up for 10,000 s."""
+    return ProcessAnswer(
+        pid=pid, presence=Presence(presence), start_ticks=ticks, states=states, name=name, memory_bytes=1, argv=argv
+    )
+
+
+def no_process(pid: int = 100) -> ProcessAnswer:
+    """Return what a host says of a pid that is not there."""
+    return ProcessAnswer(pid=pid, presence=Presence.ABSENT)
+
+
+def an_answer(
+    *processes: ProcessAnswer,
+    hostname: str = "web1",
+    machine_id: str | None = MACHINE,
+    boot_id: str = "boot-1",
+    uptime: str = "10000s",
+    pid_namespace: int = INITIAL_PID_NAMESPACE,
+    pid_max: int = 4_194_304,
+    proc_options: Iterable[str] = ("rw", "nosuid"),
+    sees_foreign: bool = True,
+    user: str = "queuemedic",
+    uid: int = 998,
+    has_looked_through: bool = True,
+    runs_visible: bool = True,
+    relatives: tuple[Relative, ...] = (),
+    traces: tuple[RunTrace, ...] = (),
+    host_key: str | None = "SHA256:web1",
+) -> HostAnswer:
+    """Return a whole answer of web1, by an account that sees everything."""
+    return HostAnswer(
+        hostname=hostname,
+        machine_id=machine_id,
+        boot_id=boot_id,
+        uptime=span(uptime) or timedelta(0),
+        clock_ticks=100,
+        pid_max=pid_max,
+        pid_namespace=pid_namespace,
+        proc_options=frozenset(proc_options),
+        sees_foreign=sees_foreign,
+        user=user,
+        uid=uid,
+        load_average=0.5,
+        processors=2,
+        has_looked_through=has_looked_through,
+        runs_visible=runs_visible,
+        processes={process.pid: process for process in processes},
+        relatives=relatives,
+        traces=traces,
+        host_key=host_key,
+    )
+
+
+def no_answer(silence: str = "timeout") -> NoAnswer:
+    """Return the silence of a host."""
+    return NoAnswer(silence=Silence(silence), detail="no answer within 10s")
+
+
+def a_round(
+    *attempts: Attempt,
+    host: Host = WEB1,
+    sightings: Sightings | None = None,
+    signs: WorkerSigns = SIGNS,
+    placement: Placement | None = None,
+    read: str = "0s",
+) -> Round:
+    """Return a round of one host, over one queue that was read `read` after noon."""
+    seconds = BOOTED_FOR + (span(read) or timedelta(0)).total_seconds()
+    watched = Watched(started=attempts, signs=signs, read_seconds=seconds, placement=placement)
+    return plan_round(host, [watched], sightings or Sightings())
+
+
+def hear(
+    one: Round,
+    answer: HostAnswer | NoAnswer,
+    *,
+    at: str = "0s",
+    is_fresh: bool = False,
+    took: str = "0s",
+    clock_ahead: str = "0s",
+) -> Heard:
+    """Return what was heard of a round that ended `at` after noon, by a wall clock that is `clock_ahead`."""
+    ended = span(at) or timedelta(0)
+    seconds = BOOTED_FOR + ended.total_seconds()
+    return Heard(
+        round=one,
+        answer=answer,
+        is_fresh=is_fresh,
+        at=NOON + ended + (span(clock_ahead) or timedelta(0)),
+        began_seconds=seconds - (span(took) or timedelta(0)).total_seconds(),
+        ended_seconds=seconds,
     )

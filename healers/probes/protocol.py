@@ -140,6 +140,7 @@ class HostAnswer:
     processes: Mapping[int, ProcessAnswer]
     relatives: tuple[Relative, ...] = ()
     traces: tuple[RunTrace, ...] = ()
+    runs_visible: bool = False
     host_key: str | None = None
 
 

@@ -51,6 +51,8 @@ VIEW_ERRORS = frozenset({1045, 1054, 1142, 1143, 1146, 1356, 1370, 1449})
 SIGNS = WorkerSigns(
     commands=(("*console", "core:archive"), ("*archive.php",)),
     child_marks=("climulti:request",),
+    child_owner="runid",
+    child_job=(("idSite", "site"), ("period", "kind"), ("date", "date1")),
     web_workers=("php-fpm", "apache2", "httpd", "lsphp"),
 )
 
