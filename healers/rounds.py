@@ -127,7 +127,7 @@ def plan_round(host: Host, watched: Iterable[Watched], sightings: Sightings) -> 
             pids=_pids(attempts.values(), sightings),
             runs=frozenset(filter(None, (run_id_of(asked.attempt) for asked in runs.values()))),
             worker_marks=_worker_marks(attempts.values()),
-            child_marks=frozenset(mark for asked in attempts.values() for mark in asked.signs.child_marks),
+            child_marks=frozenset(mark for asked in attempts.values() for mark in asked.signs.child_marks if mark),
             folders=_folders(readings, host) if runs else frozenset(),
         ),
     )

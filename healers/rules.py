@@ -131,12 +131,15 @@ def _pid_left_out(case: Case) -> Ruling | None:
 def _host_rebooted(case: Case) -> Ruling | None:
     """Whatever ran in an earlier boot of this machine ended with it.
 
-    Not where the worker's own process still seems to be there: then it is the boot_id that is wrong.
+    Not where the worker's own process still seems to be there: then it is the boot_id that is wrong. And only where the
+    worker is known to have run on this machine, or others of its queue are.
     """
     names = case.asked_boots
     has_changed = len(names) > 1 and len(set(names)) == len(names)
     if not has_changed or case.has_ticks_of_worker or not are_reboots(case.boots, since=names[0]):
         return None
+    if case.enrolment is None and not case.is_proven:
+        return Liveness.UNKNOWN, Reason.HOST_UNPROVEN
     return Liveness.DEAD, Reason.HOST_REBOOTED
 
 
@@ -276,14 +279,19 @@ def _is_child(relative: Relative, case: Case) -> bool:
 
 
 def _bears_mark(relative: Relative, case: Case) -> bool:
-    """Tell whether marked work is this attempt's: by its owner, else by its job; what it does not say speaks for it."""
+    """Tell whether marked work is this attempt's: by its owner, else by its job; what it does not say speaks for it.
+
+    A long command line comes cut, perhaps in the middle of the owner's pid, which then is the beginning of one.
+    """
     signs = case.signs
-    if not any(mark in word for mark in signs.child_marks for word in relative.argv):
+    if not signs.child_marks:
+        return False
+    if relative.argv and not any(mark in word for mark in signs.child_marks for word in relative.argv):
         return False
     said = [pair for word in relative.argv for pair in parse_qsl(word)]
-    owners = {value for name, value in said if name == signs.child_owner}
+    owners = [value for name, value in said if name == signs.child_owner]
     if owners:
-        return str(case.pid) in owners
+        return any(str(case.pid).startswith(owner) for owner in owners)
     job = {"kind": case.attempt.kind, **case.attempt.detail}
     return all(
         _agrees([value for name, value in said if name == parameter], job.get(of)) for parameter, of in signs.child_job

@@ -277,6 +277,23 @@ def test_a_reboot_ends_a_worker_that_was_never_enrolled() -> None:
     assert verdict(ask(REBOOTED, known=PROVEN.learn(seen.learned), at="1m")) == "dead host_rebooted"
 
 
+def test_a_reboot_proves_nothing_of_workers_that_were_never_seen_on_the_machine() -> None:
+    """Perhaps they run elsewhere under the same name: neither this one nor any other of its queue was seen here."""
+    seen = ask(an_answer(no_process()), known=Sightings())
+    known = Sightings().learn(seen.learned)
+    assert verdict(ask(REBOOTED, known=known, at="1m")) == "unknown host_unproven"
+    assert verdict(ask(REBOOTED, known=replace(known, proven=PROVEN.proven), at="1m")) == "dead host_rebooted"
+    pinned = Host(name="web1", machine_id=MACHINE)
+    assert verdict(ask(REBOOTED, host=pinned, known=known, at="1m")) == "dead host_rebooted"
+
+
+def test_marks_of_other_queues_hold_nothing() -> None:
+    """A queue that names no marks has no marked children."""
+    relatives = (a_child("runid=100"), Relative(pid=900, tie=Tie.MARK))
+    answer = an_answer(no_process(), relatives=relatives)
+    assert verdict(ask(answer, signs=WorkerSigns())) == "dead no_process"
+
+
 def test_a_machine_that_was_up_all_the_time_is_another_one() -> None:
     """Uptime longer than the time since the other's answer: both were up at once."""
     known = enrol()
@@ -399,6 +416,8 @@ ENDED = (no_process(), a_process(states="Z", argv=None), a_process(ticks=900_001
         a_child(REQUEST),
         a_child(REQUEST.replace("date=2026-11-21", "date=2026-11-21%2C2026-11-22")),
         a_child("module=API"),
+        a_child(f"{REQUEST.replace('idSite=1', 'idSite=2')}&runid=10"),
+        Relative(pid=900, tie=Tie.MARK),
     ],
 )
 def test_a_child_at_work_keeps_its_job_alive(process: ProcessAnswer, relative: Relative) -> None:
@@ -418,6 +437,7 @@ def test_a_child_at_work_keeps_its_job_alive(process: ProcessAnswer, relative: R
         a_child(REQUEST.replace("idSite=1", "idSite=2")),
         a_child(REQUEST.replace("period=day", "period=week")),
         a_child(REQUEST.replace("date=2026-11-21", "date=2026-11-20")),
+        a_child(f"{REQUEST}&runid=1000"),
         Relative(pid=900, tie=Tie.MARK, argv=("rake", "jobs:child", "runid=100")),
     ],
 )
