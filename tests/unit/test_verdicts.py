@@ -297,6 +297,8 @@ def test_marks_of_other_queues_hold_nothing() -> None:
 def test_a_machine_that_was_up_all_the_time_is_another_one() -> None:
     """Uptime longer than the time since the other's answer: both were up at once."""
     known = enrol()
+    same = an_answer(no_process(), boot_id="boot-2", uptime="60s")
+    assert verdict(ask(same, known=known, at="1m")) == "unknown two_machines"
     other = an_answer(no_process(), boot_id="boot-2", uptime="61s")
     judgement = ask(other, known=known, at="1m")
     assert verdict(judgement) == "unknown two_machines"
@@ -326,6 +328,16 @@ def test_a_boot_that_comes_back_shows_two_machines() -> None:
     assert (
         verdict(ask(replace(REBOOTED, uptime=timedelta(seconds=150)), known=known, at="3m")) == "unknown two_machines"
     )
+
+
+def test_a_boot_that_was_there_before_is_no_reboot_however_young() -> None:
+    """A machine rolled back to a snapshot has an old boot_id and a short uptime."""
+    known = enrol()
+    later = an_attempt("2", pid="200")
+    process = a_process(200, ticks=1)
+    known = known.learn(ask(replace(REBOOTED, processes={200: process}), later, known=known, at="1m").learned)
+    back = an_answer(no_process(200), uptime="20s")
+    assert verdict(ask(back, later, known=known, at="2m")) == "unknown two_machines"
 
 
 def test_a_process_of_the_workers_very_birth_outlives_a_reboot() -> None:
