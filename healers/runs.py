@@ -6,7 +6,7 @@ how long this program saw the very same value, on two clocks; its date is of the
 In: what every listed host said last, and the heartbeats. Out: a verdict on each run. Raises nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from exporter.jobs import Attempt, AttemptKey, Claim, DetailValue, Snapshot
 from .probes.protocol import HostAnswer, NoAnswer, RunTrace, Silence, Trace
 from .reasons import Liveness, Reason
 from .rounds import Heard, Placement, run_id_of
+from .rules import Ruling
 from .verdicts import Verdict, describe, doubt_of
 
 LOST_AFTER: Final = timedelta(seconds=30)
@@ -65,6 +66,84 @@ def follow_stillness(
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCase:
+    """One run, before what its hosts said.
+
+    `lives`: each process at work on it, and on which host. `doubt`: a listed host that leaves open whether the run is
+    there, and why. `still` is None where nobody saw this very claim before.
+    """
+
+    attempt: Attempt
+    placement: Placement
+    still: Stillness | None
+    lives: tuple[tuple[str, RunTrace], ...]
+    doubt: tuple[str, Reason] | None
+
+    @property
+    def has_heartbeat(self) -> bool:
+        """Whether the run ever wrote one."""
+        return self.attempt.claim.rests_on != (None,)
+
+    def is_silent_for(self, limit: timedelta) -> bool:
+        """Tell whether the very same claim was seen over at least that long, in two snapshots or more."""
+        return self.still is not None and self.still.snapshots >= 2 and self.still.lasted >= limit
+
+
+def _nonsense_age(case: RunCase) -> Ruling | None:
+    attempt = case.attempt
+    return (Liveness.UNKNOWN, Reason.CLOCK) if attempt.has_start_time and attempt.age is None else None
+
+
+def _trusted_heartbeat(case: RunCase) -> Ruling | None:
+    """Meltano's own rule, where no host can be asked and a person accepts it."""
+    if case.placement.workers_on or not case.placement.trusts_heartbeat or not case.is_silent_for(STALE_AFTER):
+        return None
+    is_stale = case.has_heartbeat or (case.attempt.age or timedelta(0)) >= STALE_WITHOUT_HEARTBEAT_AFTER
+    return (Liveness.DEAD, Reason.HEARTBEAT_STALE) if is_stale else None
+
+
+def _nobody_to_ask(case: RunCase) -> Ruling | None:
+    return None if case.placement.workers_on else (Liveness.UNKNOWN, Reason.HEARTBEAT_ONLY)
+
+
+def _at_work(case: RunCase) -> Ruling | None:
+    """Life needs no usable answer, and no heartbeat."""
+    if not case.lives:
+        return None
+    is_frozen = all(trace.states and set(trace.states) <= STOPPED for _, trace in case.lives)
+    return Liveness.ALIVE, Reason.FROZEN if is_frozen else Reason.RUNNING
+
+
+def _host_in_doubt(case: RunCase) -> Ruling | None:
+    return (Liveness.UNKNOWN, case.doubt[1]) if case.doubt is not None else None
+
+
+def _no_run_id(case: RunCase) -> Ruling | None:
+    """Without its id nobody could find its log."""
+    return (Liveness.UNKNOWN, Reason.NOT_IDENTIFIABLE) if run_id_of(case.attempt) is None else None
+
+
+def _heartbeat_recent(case: RunCase) -> Ruling | None:
+    return None if case.is_silent_for(LOST_AFTER) else (Liveness.UNKNOWN, Reason.HEARTBEAT_RECENT)
+
+
+def _nobody_at_work(case: RunCase) -> Ruling:
+    """Every host that may run it says that nobody does, and its heartbeat stands still, or never came."""
+    return Liveness.DEAD, Reason.HEARTBEAT_LOST if case.has_heartbeat else Reason.NEVER_INITIALISED
+
+
+RUN_RULES: Final[tuple[Callable[[RunCase], Ruling | None], ...]] = (
+    _nonsense_age,
+    _trusted_heartbeat,
+    _nobody_to_ask,
+    _at_work,
+    _host_in_doubt,
+    _no_run_id,
+    _heartbeat_recent,
+)
+
+
 def judge_runs(
     attempts: Iterable[Attempt],
     placement: Placement,
@@ -76,69 +155,39 @@ def judge_runs(
 ) -> tuple[Verdict, ...]:
     """Judge the runs of a queue by what each host said last (`heard`, by configured name)."""
     return tuple(
-        _judge_run(attempt, placement, heard, still=stillness.get(attempt.key), duplicates=duplicates, at=at)
+        _judge_run(
+            RunCase(
+                attempt=attempt,
+                placement=placement,
+                still=_still(attempt, stillness),
+                lives=tuple(_lives(attempt, placement, heard)),
+                doubt=_find_doubt(attempt, placement, heard, duplicates),
+            ),
+            heard,
+            at,
+        )
         for attempt in attempts
     )
 
 
-def _judge_run(
-    attempt: Attempt,
-    placement: Placement,
-    heard: Mapping[str, Heard],
-    *,
-    still: Stillness | None,
-    duplicates: frozenset[str],
-    at: datetime,
-) -> Verdict:
-    """Apply the lines in their order: the row, the heartbeat alone, life, each host's doubt, the heartbeat, death."""
-    if still is not None and still.claim != attempt.claim:
-        still = None
-    evidence: dict[str, DetailValue] = {"still_seconds": int(still.lasted.total_seconds()) if still else 0}
-    trace = _find_life(attempt, placement, heard)
-    if attempt.has_start_time and attempt.age is None:
-        value, reason = Liveness.UNKNOWN, Reason.CLOCK
-    elif not placement.workers_on:
-        value, reason = _by_heartbeat_alone(attempt, placement, still)
-    elif trace is not None:
-        host, life = trace
+def _still(attempt: Attempt, stillness: Mapping[AttemptKey, Stillness]) -> Stillness | None:
+    still = stillness.get(attempt.key)
+    return still if still is not None and still.claim == attempt.claim else None
+
+
+def _judge_run(case: RunCase, heard: Mapping[str, Heard], at: datetime) -> Verdict:
+    value, reason = next((ruling for rule in RUN_RULES if (ruling := rule(case))), _nobody_at_work(case))
+    evidence: dict[str, DetailValue] = {
+        "still_seconds": int(case.still.lasted.total_seconds()) if case.still else 0,
+        "hosts": " ".join(case.placement.workers_on),
+    }
+    if value is Liveness.ALIVE:
+        host, life = case.lives[0]
         evidence |= {"host": host, "pid": life.pid, "trace": str(life.trace), "states": life.states}
-        value = Liveness.ALIVE
-        reason = Reason.FROZEN if _is_frozen(attempt, placement, heard) else Reason.RUNNING
-    else:
-        value = Liveness.UNKNOWN
-        found = _find_doubt(attempt, placement, heard, duplicates)
-        if found is not None:
-            host, reason = found
-            evidence |= {"host": host} | (describe(heard[host].answer) if host in heard else {})
-        elif run_id_of(attempt) is None:
-            reason = Reason.NOT_IDENTIFIABLE
-        elif not _is_silent(still, LOST_AFTER):
-            reason = Reason.HEARTBEAT_RECENT
-        else:
-            value, reason = Liveness.DEAD, _how_lost(attempt)
-            evidence["hosts"] = " ".join(placement.workers_on)
-    return Verdict(key=attempt.key, value=value, reason=reason, seen_at=at, evidence=MappingProxyType(evidence))
-
-
-def _by_heartbeat_alone(attempt: Attempt, placement: Placement, still: Stillness | None) -> tuple[Liveness, Reason]:
-    """Meltano's own rule, where a person accepts it; else nothing is known."""
-    if placement.trusts_heartbeat and _is_silent(still, STALE_AFTER):
-        has_heartbeat = attempt.claim.rests_on != (None,)
-        if has_heartbeat or (attempt.age or timedelta(0)) >= STALE_WITHOUT_HEARTBEAT_AFTER:
-            return Liveness.DEAD, Reason.HEARTBEAT_STALE
-    return Liveness.UNKNOWN, Reason.HEARTBEAT_ONLY
-
-
-def _is_silent(still: Stillness | None, limit: timedelta) -> bool:
-    return still is not None and still.snapshots >= 2 and still.lasted >= limit
-
-
-def _how_lost(attempt: Attempt) -> Reason:
-    return Reason.NEVER_INITIALISED if attempt.claim.rests_on == (None,) else Reason.HEARTBEAT_LOST
-
-
-def _find_life(attempt: Attempt, placement: Placement, heard: Mapping[str, Heard]) -> tuple[str, RunTrace] | None:
-    return next(_lives(attempt, placement, heard), None)
+    elif case.doubt is not None:
+        host, _ = case.doubt
+        evidence |= {"host": host} | (describe(heard[host].answer) if host in heard else {})
+    return Verdict(key=case.attempt.key, value=value, reason=reason, seen_at=at, evidence=MappingProxyType(evidence))
 
 
 def _lives(attempt: Attempt, placement: Placement, heard: Mapping[str, Heard]) -> Iterator[tuple[str, RunTrace]]:
@@ -149,10 +198,6 @@ def _lives(attempt: Attempt, placement: Placement, heard: Mapping[str, Heard]) -
             has_ended = bool(trace.states) and set(trace.states) <= ENDED
             if not has_ended and _is_of(trace, attempt, placement):
                 yield host, trace
-
-
-def _is_frozen(attempt: Attempt, placement: Placement, heard: Mapping[str, Heard]) -> bool:
-    return all(trace.states and set(trace.states) <= STOPPED for _, trace in _lives(attempt, placement, heard))
 
 
 def _is_of(trace: RunTrace, attempt: Attempt, placement: Placement) -> bool:

@@ -256,3 +256,19 @@ def test_a_heartbeat_that_moved_begins_anew() -> None:
     known = follow_stillness(known, a_snapshot(moved, at="60s"), read_seconds=60.0)
     assert (known[moved.key].lasted, known[moved.key].snapshots) == (timedelta(0), 1)
     assert follow_stillness(known, a_snapshot(at="75s"), read_seconds=75.0) == {}
+
+
+def test_a_verdict_says_who_was_asked_and_what_was_found() -> None:
+    """The process that lives, or the host that leaves it open."""
+    run = a_run()
+
+    def evidence(*answers: HostAnswer | NoAnswer) -> dict[str, DetailValue]:
+        heard = from_hosts(run, *answers)
+        (one,) = judge_runs([run], PLACEMENT, heard, stillness=still_for(run, "30s"), at=NOON)  # type: ignore[arg-type]
+        return dict(one.evidence)
+
+    assert evidence(*NOBODY) == {"still_seconds": 30, "hosts": "app01 app02"}
+    life = evidence(says(RunTrace(pid=7, trace=Trace.LOG, run=RUN, states="S")), says(host="app02"))
+    assert (life["host"], life["pid"], life["trace"], life["states"]) == ("app01", 7, "log", "S")
+    quiet = evidence(says(), no_answer())
+    assert (quiet["host"], quiet["silence"]) == ("app02", "timeout")

@@ -669,3 +669,28 @@ def test_a_verdict_says_what_it_rests_on() -> None:
     }
     assert {name: one.evidence[name] for name in expected} == expected
     assert all(isinstance(value, str | int | None) for value in one.evidence.values())
+
+
+def test_a_verdict_on_a_child_or_a_changed_machine_says_so() -> None:
+    """Which process holds the job, and which boots answered about it; an unchanged machine says nothing of boots."""
+    held = an_answer(no_process(), relatives=(Relative(pid=900, tie=Tie.GROUP, asked_pid=100),))
+    (one,) = ask(held, known=enrol(), at="1m").verdicts
+    assert (one.evidence["child_pid"], one.evidence["child_tie"]) == (900, "group")
+    assert "boots" not in one.evidence
+    (other,) = ask(REBOOTED, known=enrol(), at="1m").verdicts
+    assert other.evidence["boots"] == f"{MACHINE}/boot-1 {MACHINE}/boot-2"
+
+
+def test_the_first_round_that_asked_is_kept() -> None:
+    """However many follow."""
+    known = PROVEN
+    for answer, at in ((no_answer(), "1m"), (an_answer(a_process(argv=None)), "2m"), (REBOOTED, "3m")):
+        known = known.learn(ask(answer, known=known, at=at).learned)
+    assert known.attempts[an_attempt().key].asked_at == NOON + timedelta(minutes=2)
+
+
+def test_a_host_without_clock_ticks_enrols_nobody() -> None:
+    """Nobody knows how old its processes are."""
+    judgement = ask(replace(an_answer(a_process()), clock_ticks=0))
+    assert verdict(judgement) == "alive running"
+    assert not judgement.learned.workers
