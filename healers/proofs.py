@@ -31,11 +31,6 @@ class Witness:
     boot_id: str | None = None
     pid_namespace: int | None = None
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether nobody answered."""
-        return self.boot_id is None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:

@@ -139,9 +139,9 @@ def test_runs_rest_on_all_their_hosts() -> None:
     attempt = an_attempt()
     rounds = [a_round(attempt), a_round(attempt, host=Host(name="web2", aliases=frozenset({"web1"})))]
 
-    def proofs(first: str, second: str, *, is_fresh: bool) -> Suspects:
+    def proofs(first: str, second: str, *, is_fresh: bool, began: str = "0s") -> Suspects:
         suspects: Suspects = {}
-        for whens, fresh in ((("0s", "0s"), False), ((first, second), is_fresh)):
+        for whens, fresh in ((("0s", began), False), ((first, second), is_fresh)):
             heard = [hear(one, GONE, at=when, is_fresh=fresh) for one, when in zip(rounds, whens, strict=True)]
             heard[0] = replace(heard[0], is_fresh=True)
             verdict = Verdict(key=attempt.key, value=Liveness.DEAD, reason=Reason.HEARTBEAT_LOST, seen_at=NOON)
@@ -157,6 +157,7 @@ def test_runs_rest_on_all_their_hosts() -> None:
     assert confirmed(proofs("30s", "31s", is_fresh=True), "31s")
     assert not confirmed(proofs("31s", "15s", is_fresh=True), "31s")
     assert not confirmed(proofs("30s", "31s", is_fresh=False), "31s")
+    assert not confirmed(proofs("30s", "31s", is_fresh=True, began="5s"), "31s")
     (suspect,) = proofs("30s", "31s", is_fresh=True).values()
     assert suspect.hosts == {"web1", "web2"}
 

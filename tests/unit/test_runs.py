@@ -108,7 +108,7 @@ def test_a_process_at_work_is_alive_however_old_the_heartbeat(trace: RunTrace) -
     "trace",
     [
         RunTrace(pid=1, trace=Trace.LOG, run=OTHER_RUN, states="S"),
-        RunTrace(pid=1, trace=Trace.LOG, run=RUN, states="Z"),
+        RunTrace(pid=1, trace=Trace.LOG, run=RUN, states="ZXx"),
         RunTrace(pid=1, trace=Trace.FOLDER, folder="/srv/other", states="S", argv=TAP),
         RunTrace(pid=1, trace=Trace.FOLDER, folder="/srv/meltano", argv=("x", ".meltano/run/target-c/t.json")),
         RunTrace(pid=1, trace=Trace.FOLDER, folder="/srv/meltano", argv=("bash", "tap-a", ".meltano/run", ".meltano/")),
@@ -121,7 +121,7 @@ def test_a_process_of_another_run_keeps_nothing_alive(trace: RunTrace) -> None:
 
 def test_a_stopped_run_is_frozen() -> None:
     """All that works on it is stopped; it can go on."""
-    stopped = RunTrace(pid=1, trace=Trace.LOG, run=RUN, states="T")
+    stopped = RunTrace(pid=1, trace=Trace.LOG, run=RUN, states="Tt")
     tap = RunTrace(pid=2, trace=Trace.FOLDER, folder="/srv/meltano", states="t", argv=TAP)
     assert judged(says(stopped, tap), says(host="app02")) == "alive frozen"
     assert judged(says(stopped, replace(tap, states="S")), says(host="app02")) == "alive running"
