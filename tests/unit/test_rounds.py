@@ -68,6 +68,9 @@ def test_runs_are_asked_of_every_host_that_may_run_them() -> None:
     assert not one.attempts
     other = a_round(run, placement=placement, host=Host(name="web2"))
     assert not any((other.request.runs, other.request.folders, other.runs))
+    elsewhere = Placement(workers_on=("web2",), project="/srv/other")
+    both = [Watched(started=(run,), signs=SIGNS, read_seconds=0.0, placement=one) for one in (placement, elsewhere)]
+    assert plan_round(WEB1, both, Sightings()).request.folders == {"/srv/meltano"}
     idle = a_round(placement=placement)
     assert idle.request.folders == frozenset()
 
