@@ -101,7 +101,7 @@ def _read(output: bytes, nonce: str, request: Request) -> HostAnswer:
         uid=_number(own, "uid", least=0),
         load_average=_decimal(own, "load"),
         processors=_number(own, "processors"),
-        has_looked_through=own.get("looked_through") == "1",
+        has_looked_through=own.get("looked_through", own.get("runs_visible")) == "1",
         processes=MappingProxyType({pid: _process(pid, parts, page_bytes) for pid in request.pids}),
         relatives=(*_kin(parts, request), *_namespaced(parts, request), *_marked(parts, request, page_bytes)),
         traces=tuple(_traces(parts, request)),
