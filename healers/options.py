@@ -4,13 +4,34 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from exporter.options import Duration, Options, TlsSection
-from exporter.queues.source import check_url
 from exporter.secrets import DatabaseUrl
 
+from .windows import EXAMPLE, Window, read_window
+
 Mode = Literal["disabled", "dry_run", "reset"]
+
+HealingWindow = Annotated[
+    Window,
+    BeforeValidator(read_window),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*[A-Za-z,-]+\s+[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}\s+\S+\s*$",
+            "examples": ["Mon-Fri 22:00-06:00 Europe/Berlin"],
+        }
+    ),
+]
+
+
+def _refuse_nothing(windows: object) -> object:
+    """Refuse a key without a value: whether it means always or never has to be said."""
+    if windows is None:
+        raise ValueError(f"nothing is written here; write windows, {EXAMPLE}, [] for never, or leave the key out")
+    return windows
 
 
 class BreakerOptions(Options):
@@ -38,7 +59,9 @@ class HealingOptions(Options):
     confirm_after: Duration = timedelta(seconds=30)
     max_resets_per_hour: int = Field(500, ge=1)
     max_resets_per_job: JobBudget = JobBudget()
-    windows: tuple[str, ...] = ()
+    windows: Annotated[tuple[HealingWindow, ...] | None, BeforeValidator(_refuse_nothing)] = Field(
+        None, description="hours in which jobs are put back; default: always; an empty list: never"
+    )
     max_load_per_processor: float | None = Field(None, gt=0)
     breaker: BreakerOptions = BreakerOptions()
 
@@ -61,8 +84,6 @@ class LedgerOptions(Options):
     def _one_url(self) -> Self:
         if self.url is not None and self.url_file is not None:
             raise ValueError("found url and url_file; give one of them")
-        if self.url is not None:
-            check_url(self.url)
         return self
 
 

@@ -26,10 +26,15 @@ from exporter.jobs import (
 )
 from exporter.options import read_duration
 from exporter.queues.matomo.queue import SIGNS
+from healers.breaker import BreakerState
+from healers.candidates import Candidate
 from healers.machines import INITIAL_PID_NAMESPACE
+from healers.options import HealingOptions
 from healers.probes.protocol import HostAnswer, NoAnswer, Presence, ProcessAnswer, Relative, RunTrace, Silence
 from healers.rounds import Heard, Host, Placement, Round, Watched, plan_round
 from healers.sightings import Sightings
+from healers.situation import Clocks, Database, Person, Situation
+from healers.verdicts import Liveness, Reason, Verdict
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = Kind("day")
@@ -58,6 +63,7 @@ def an_attempt(
     heartbeat_age: str | None = None,
     heartbeat: str | None = None,
     started: object = "2026-11-22 11:59:00",
+    natural_key: tuple[str, ...] | None = None,
     detail: Mapping[str, DetailValue] | None = None,
 ) -> Attempt:
     """Return one started job; `started=None` is one without a start time."""
@@ -71,7 +77,7 @@ def an_attempt(
     return Attempt(
         key=key,
         job_id=key.job_id,
-        natural_key=(job_id,),
+        natural_key=(job_id,) if natural_key is None else natural_key,
         kind=Kind(kind),
         host=host,
         pid=read_pid(pid),
@@ -224,4 +230,110 @@ def hear(
         at=NOON + ended + (span(clock_ahead) or timedelta(0)),
         began_seconds=seconds - (span(took) or timedelta(0)).total_seconds(),
         ended_seconds=seconds,
+    )
+
+
+ALIVE = frozenset({Reason.RUNNING, Reason.FROZEN, Reason.CHILD_RUNNING})
+DEAD = frozenset(
+    {
+        Reason.NO_PROCESS,
+        Reason.PID_REUSED,
+        Reason.HOST_REBOOTED,
+        Reason.HOST_RETIRED,
+        Reason.HEARTBEAT_LOST,
+        Reason.NEVER_INITIALISED,
+        Reason.HEARTBEAT_STALE,
+    }
+)
+
+
+def a_verdict(attempt: Attempt, reason: Reason) -> Verdict:
+    """Return what is held of an attempt at noon."""
+    value = Liveness.ALIVE if reason in ALIVE else Liveness.DEAD if reason in DEAD else Liveness.UNKNOWN
+    return Verdict(key=attempt.key, value=value, reason=reason, seen_at=NOON)
+
+
+def a_candidate(
+    attempt: Attempt | None = None,
+    *,
+    reason: Reason = Reason.NO_PROCESS,
+    hosts: Iterable[str] = ("web1",),
+    is_confirmed: bool = True,
+    dead_for: str | None = "30s",
+    is_enrolled: bool = False,
+    first_seen_for: str | None = "10m",
+    resets: int | None = 0,
+) -> Candidate:
+    """Return an attempt with its verdict, at noon; ordinarily one that nothing keeps from being put back."""
+    attempt = attempt or an_attempt(started_for="10m")
+    dead_since, seen_since = span(dead_for), span(first_seen_for)
+    return Candidate(
+        attempt=attempt,
+        verdict=a_verdict(attempt, reason),
+        hosts=frozenset(hosts),
+        is_confirmed=is_confirmed,
+        dead_at=None if dead_since is None else NOON - dead_since,
+        is_enrolled=is_enrolled,
+        first_seen_at=None if seen_since is None else NOON - seen_since,
+        resets=resets,
+    )
+
+
+def a_person(*jobs: str, applies: bool = True, limit: int | None = None, accepts_unknown: bool = False) -> Person:
+    """Return somebody who ran `heal` a minute before noon."""
+    return Person(
+        commanded_at=NOON - timedelta(minutes=1),
+        is_applied=applies,
+        limit=limit,
+        jobs=frozenset(JobId(job) for job in jobs),
+        accepts_unknown=accepts_unknown,
+    )
+
+
+def a_situation(
+    *,
+    options: Mapping[str, object] | None = None,
+    is_paused: bool | None = False,
+    pause_detail: str = "",
+    resets_last_hour: int | None = 0,
+    breaker: BreakerState | None = BreakerState(),  # noqa: B008 - immutable
+    role: Role | None = Role.PRIMARY,
+    is_answering: bool | None = True,
+    back_for: str | None = None,
+    has_new_schema: bool | None = False,
+    drift: float | None = 0,
+    offset_jump: float | None = 0,
+    is_ledger_usable: bool | None = True,
+    has_lock: bool | None = True,
+    loads: Mapping[str, float | None] | None = None,
+    by_person: Person | None = None,
+    planned: int = 0,
+) -> Situation:
+    """Return the state of a queue at noon; ordinarily one in which nothing keeps a dead job from being put back."""
+    back_since = span(back_for)
+    return Situation(
+        queue=QueueName("q"),
+        now=NOON,
+        read_at=NOON,
+        options=HealingOptions.model_validate({"mode": "reset", **(options or {})}),
+        is_paused=is_paused,
+        pause_detail=pause_detail,
+        resets_last_hour=resets_last_hour,
+        breaker=breaker,
+        database=Database(
+            role=role,
+            is_answering=is_answering,
+            came_back_at=None if back_since is None else NOON - back_since,
+            poll_interval=timedelta(seconds=15),
+            has_new_schema=has_new_schema,
+        ),
+        clocks=Clocks(
+            drift=None if drift is None else timedelta(seconds=drift),
+            offset_jump=None if offset_jump is None else timedelta(seconds=offset_jump),
+        ),
+        is_ledger_usable=is_ledger_usable,
+        has_lock=has_lock,
+        loads=loads or {},
+        by_person=by_person,
+        planned=planned,
     )
