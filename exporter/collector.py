@@ -24,9 +24,13 @@ RUN_OUTCOMES = ("success", "fail")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What is known after a successful poll; published whole, by swapping one reference."""
+    """What is known after a successful poll; published whole, by swapping one reference.
+
+    `read_seconds`: this machine's boot clock when the database said what time it is.
+    """
 
     snapshot: Snapshot
+    read_seconds: float
     facts: Facts
     history: History
 

@@ -94,6 +94,11 @@ class Poller:
         return clock.monotonic_seconds() < self._fresh_until
 
     @property
+    def fresh_until(self) -> float:
+        """Until when (monotonic seconds) the last snapshot counts."""
+        return self._fresh_until
+
+    @property
     def silence(self) -> str:
         """Say why there is no fresh snapshot although no poll has failed."""
         return "the last snapshot is stale, and no poll has ended since" if self.status.reading else "not read yet"
@@ -168,11 +173,15 @@ class Poller:
 
     def _read(self) -> Reading:
         last = self.status.reading
+        began = clock.boottime_seconds()
         snapshot = self.queue.read(last.snapshot.cursor if last else None)
+        ended, since = clock.boottime_seconds(), clock.now() - snapshot.read_at
         history = replace(self.status.history, aliases=self._aliases)
         history = track(history, snapshot, self._options, healed=self._healed)
         facts = derive_facts(snapshot, history, self._options, self.queue.signs)
-        return Reading(snapshot=snapshot, facts=facts, history=history)
+        # The wall clock may be set in between; the boot clock is not.
+        read_seconds = min(max(began, ended - since.total_seconds()), ended)
+        return Reading(snapshot=snapshot, read_seconds=read_seconds, facts=facts, history=history)
 
     def _succeed(self, reading: Reading, began: float) -> None:
         took = timedelta(seconds=clock.monotonic_seconds() - began)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from exporter.options import Duration, Options, TlsSection
+from exporter.options import Duration, Options
 from exporter.secrets import DatabaseUrl
 
 from .windows import EXAMPLE, Window, read_window
@@ -72,37 +72,14 @@ class HealingOptions(Options):
         return self
 
 
-class LedgerOptions(Options):
-    """The healer's own database: an SQLite file, or for several instances a database that they share."""
-
-    url: DatabaseUrl | None = Field(None, description="default: ledger.db in $STATE_DIRECTORY or the state folder")
-    url_file: Path | None = Field(None, description="a file that holds the URL")
-    tls: TlsSection = None
-    keep: Duration = timedelta(days=400)
-
-    @model_validator(mode="after")
-    def _one_url(self) -> Self:
-        if self.url is not None and self.url_file is not None:
-            raise ValueError("found url and url_file; give one of them")
-        return self
-
-
-Port = Annotated[int, Field(ge=1, le=65_535)]
-
-
 class HostOptions(Options):
     """One host, under the name that its workers record; `aliases` are further names for it.
 
-    `via` says how it is asked: `ssh`, `local` on this machine, or not at all.
+    `via: local` asks it about the workers: it is the machine that this program runs on. Without it, it is only a name.
     """
 
     aliases: tuple[str, ...] = ()
-    via: Literal["ssh", "local"] | None = None
-    address: str | None = None
-    port: Port = 22
-    user: str | None = None
-    key_file: Path | None = None
-    known_hosts: Path | None = None
+    via: Literal["local"] | None = None
     machine_id: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
     pid_namespace: Literal["initial", "own"] = "initial"
     ask_every: Duration = timedelta(seconds=15)

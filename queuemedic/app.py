@@ -27,20 +27,26 @@ from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
 from exporter.page import Format, Page
 from exporter.poller import Polled, Poller
+from exporter.queues.meltano import MeltanoOptions
 from exporter.queues.protocol import Queue
 from exporter.slots import ServerSlots
-from healers.metrics import collect_healing
+from healers.asking import HostAsker, read_moment
+from healers.beliefs import Beliefs, QueueBeliefs
+from healers.metrics import collect_healing, collect_hosts, collect_verdicts
+from healers.options import HealingOptions
+from healers.rounds import Host, Placement
 
 from . import __version__
 from .config import Config, QueueSection
-from .systems import make_queue
+from .systems import make_probe, make_queue
 
 POLLS_PER_SERVER = 2
-POLLING, FAILING, BEATING = "polling", "failing", "beating"
-PROGRAM = "/program"
+POLLING, FAILING, PROBING, BEATING = "polling", "failing", "probing", "beating"
+PROGRAM, HOSTS, VERDICTS = "/program", "/hosts", "/verdicts"
 PROGRAM_SECONDS = 5.0
 BUSY_RETRY = timedelta(seconds=1)
 JITTER = 0.05
+FIRST_ASKED_AFTER = timedelta(seconds=1)  # the first polls bring what to ask about
 CHECK_THREADS = 16
 
 
@@ -50,6 +56,7 @@ class Built:
 
     config: Config
     pollers: Mapping[QueueName, Poller]
+    askers: Mapping[str, HostAsker]
     built_at: datetime
     is_latest: bool = True
 
@@ -69,7 +76,8 @@ class App:
         self._scheduler: BackgroundScheduler | None = None
         self._jobs: dict[Poller, str] = {}
         self._numbers = count()
-        self._built = Built(config=replace(config, queues={}), pollers={}, built_at=clock.now())
+        self._beliefs = Beliefs(())
+        self._built = Built(config=replace(config, queues={}, hosts={}), pollers={}, askers={}, built_at=clock.now())
         self.apply(config)
 
     @property
@@ -82,6 +90,15 @@ class App:
         """The pollers, in the order of the configuration."""
         return tuple(self._built.pollers.values())
 
+    @property
+    def askers(self) -> Sequence[HostAsker]:
+        """Those that ask hosts, in the order of the configuration."""
+        return tuple(self._built.askers.values())
+
+    def believe(self, queue: QueueName) -> QueueBeliefs | None:
+        """Return what is held of the workers of a queue; None until it was read."""
+        return self._beliefs.of(queue)
+
     def apply(self, config: Config, *, only_check: bool = False) -> None:
         """Put a configuration in force; raises ConfigurationError with every fault, and then nothing has changed.
 
@@ -90,7 +107,7 @@ class App:
         queue that is gone closes its connection when it ends.
         """
         last, aliases = self._built, _aliases(config)
-        queues = _make_queues(config.queues)
+        queues = _make_queues(config)
         if only_check:
             return
         kept = {
@@ -103,13 +120,22 @@ class App:
         for poller in gone:
             self._unschedule(poller)
         owners = {name: poller.queue for name, poller in kept.items()} | queues
-        self._page.assign({str(name): queue for name, queue in owners.items()})
+        parts = {part: queue for name, queue in owners.items() for part in (str(name), f"{VERDICTS}/{name}")}
+        self._page.assign(parts)
         for poller in kept.values():
             poller.rename_hosts(aliases)
         made = {name: self._make_poller(queue, config.queues[name], aliases) for name, queue in queues.items()}
         pollers = {name: kept.get(name) or made[name] for name in config.queues}
-        self._built = Built(config=config, pollers=MappingProxyType(pollers), built_at=clock.now())
+        askers = last.askers if config.hosts == last.config.hosts else self._make_askers(config)
+        self._built = Built(
+            config=config, pollers=MappingProxyType(pollers), askers=MappingProxyType(askers), built_at=clock.now()
+        )
         self._program_due = 0.0
+        if askers is not last.askers:
+            self._change_hosts(last, config)
+        for poller in gone:
+            if poller.name not in pollers:
+                self._beliefs.forget(poller.name)
         silent = {poller.queue.server for poller in last.pollers.values() if not poller.status.is_up}
         for poller in made.values():
             self._schedule(poller, FAILING if poller.queue.server in silent else POLLING)
@@ -122,10 +148,11 @@ class App:
         self._program_due = 0.0
 
     def poll_once(self) -> None:
-        """Poll every queue once, side by side."""
+        """Poll every queue once, side by side, and then ask every host once."""
         threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="check")
         try:
             wait([threads.submit(_poll_surely, poller) for poller in self.pollers])
+            wait([threads.submit(asker.ask) for asker in self.askers])
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -136,7 +163,7 @@ class App:
         `beat` is called at its own interval by the same scheduler, in a thread that no poll can take from it.
         """
         scheduler = self._scheduler = BackgroundScheduler(
-            executors={POLLING: Pool(16), FAILING: Pool(4), BEATING: Pool(1)},
+            executors={POLLING: Pool(16), FAILING: Pool(4), PROBING: Pool(32), BEATING: Pool(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
@@ -144,6 +171,7 @@ class App:
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         for poller in self.pollers:
             self._schedule(poller)
+        self._schedule_askers()
         if beat is not None:
             scheduler.add_job(beat, "interval", executor=BEATING, seconds=beat_seconds, next_run_time=clock.now())
         scheduler.start()
@@ -175,10 +203,87 @@ class App:
             self._page.update(PROGRAM, [*program, *self._process.collect()])
         return self._page.get(page_format, is_compressed)
 
+    def _make_askers(self, config: Config) -> dict[str, HostAsker]:
+        """Begin to hold beliefs of these hosts, without forgetting what was seen, and make those that ask them."""
+        hosts = [
+            Host(
+                name=name,
+                aliases=frozenset(options.aliases),
+                machine_id=options.machine_id,
+                has_own_namespace=options.pid_namespace == "own",
+            )
+            for name, options in config.hosts.items()
+            if options.via
+        ]
+        self._beliefs = Beliefs(hosts, sightings=self._beliefs.sightings)
+        return {
+            host.name: HostAsker(
+                host.name,
+                make_probe(options),
+                self._beliefs,
+                memory_limit_bytes=options.worker_memory_limit,
+                publish=self._publish_hosts,
+            )
+            for host, options in ((host, config.hosts[host.name]) for host in hosts)
+        }
+
+    def _change_hosts(self, last: Built, config: Config) -> None:
+        for poller in self._built.pollers.values():
+            self._take(poller.queue, poller.status, config.queues[poller.name])
+        self._publish_hosts()
+        if self._scheduler:
+            for name in last.askers:
+                with suppress(JobLookupError):
+                    self._scheduler.remove_job(f"{HOSTS}/{name}")
+            self._schedule_askers()
+        for asker in last.askers.values():
+            asker.close()
+
+    def _schedule_askers(self) -> None:
+        if self._scheduler is None:
+            return
+        for name, asker in self._built.askers.items():
+            every = self.config.hosts[name].ask_every.total_seconds()
+            self._scheduler.add_job(
+                asker.ask,
+                "interval",
+                id=f"{HOSTS}/{name}",
+                executor=PROBING,
+                seconds=every,
+                jitter=every * JITTER,
+                next_run_time=clock.now() + FIRST_ASKED_AFTER,
+            )
+
+    def _take(self, queue: Queue, status: QueueStatus, section: QueueSection) -> None:
+        """Let the beliefs take up what a poll read."""
+        if status.is_up and status.reading:
+            self._beliefs.take(
+                queue.name,
+                status.reading,
+                signs=queue.signs,
+                placement=_placement(section),
+                confirm_after=section.healing.confirm_after,
+                now=read_moment(),
+            )
+
+    def _publish_hosts(self) -> None:
+        """Publish what hosts said, and what is held of every queue since."""
+        self._page.update(HOSTS, collect_hosts(asker.status for asker in self.askers))
+        for poller in self.pollers:
+            self._publish_verdicts(poller.queue, poller.status, poller.fresh_until)
+
+    def _publish_verdicts(self, queue: Queue, status: QueueStatus, valid_until: float) -> None:
+        held = self._beliefs.of(queue.name)
+        if held is not None:
+            families = collect_verdicts(queue.name, held, status.history)
+            self._page.update(f"{VERDICTS}/{queue.name}", families, valid_until=valid_until, owner=queue)
+
     def _make_poller(self, queue: Queue, section: QueueSection, aliases: Mapping[str, str]) -> Poller:
         def publish(status: QueueStatus, valid_until: float) -> None:
             families = [*collect_queue(status), *collect_healing(status.name, section.healing)]
             self._page.update(status.name, families, valid_until=valid_until, owner=queue)
+            self._take(queue, status, section)
+            self._publish_verdicts(queue, status, valid_until)
 
         slots = self._slots.setdefault(queue.server, ServerSlots(POLLS_PER_SERVER))
         return Poller(queue, section.options, aliases=aliases, server_slots=slots, publish=publish)
@@ -218,10 +323,18 @@ class App:
                 self._scheduler.remove_job(job)
 
 
-def _make_queues(sections: Mapping[QueueName, QueueSection]) -> dict[QueueName, Queue]:
+def _make_queues(config: Config) -> dict[QueueName, Queue]:
     queues: dict[QueueName, Queue] = {}
     faults: list[str] = []
-    for name, section in sections.items():
+    asked = [name for name, host in config.hosts.items() if host.via]
+    for name, section in config.queues.items():
+        if section.healing != HealingOptions():
+            right = "this version judges workers and heals nothing; leave the section out"
+            faults.append(f"queues.{name}.healing: {right}")
+        for host in getattr(section.options, "workers_on", ()):
+            if host not in asked:
+                right = f"write {', '.join(asked) or 'it under hosts: with via: local'}"
+                faults.append(f"queues.{name}.workers_on: {host!r} is no host that is asked; {right}")
         try:
             queues[name] = make_queue(name, section.system, section.options)
         except ConfigurationError as error:
@@ -242,6 +355,18 @@ def _is_same(name: QueueName, poller: Poller, old: Config, new: Config) -> bool:
 
 def _aliases(config: Config) -> Mapping[str, str]:
     return {alias: name for name, host in config.hosts.items() for alias in host.aliases}
+
+
+def _placement(section: QueueSection) -> Placement | None:
+    """Say where the workers of a queue run whose rows record no host; None where they do."""
+    options = section.options
+    if not isinstance(options, MeltanoOptions):
+        return None
+    return Placement(
+        workers_on=options.workers_on,
+        workers_user=options.workers_user,
+        project=str(options.project) if options.project else None,
+    )
 
 
 def _retire(pollers: Sequence[Poller]) -> None:

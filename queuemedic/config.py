@@ -62,7 +62,6 @@ def write(config: Config) -> str:
             for name, queue in config.queues.items()
         },
         "hosts": {name: _written(host) for name, host in config.hosts.items()},
-        "ledger": _written(config.ledger),
     }
     return yaml.dump(_escaped(sections), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)
 

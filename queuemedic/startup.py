@@ -1,6 +1,7 @@
 """Find the configuration that is in force: a file, or none in a folder that needs none."""
 
 import os
+import socket
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,6 +10,7 @@ from exporter.jobs import QueueName
 from exporter.options import QueueOptions
 from exporter.queues.matomo import MatomoOptions
 from exporter.queues.meltano import PROJECT_FILE, MeltanoOptions
+from healers.options import HostOptions
 
 from .config import FILE_NAME, SYSTEM_FILE, Config, QueueSection, find_file, is_there, load
 from .systems import OPTIONS
@@ -29,7 +31,8 @@ def load_config(file: Path | None) -> Config:
     if is_there(here / PROJECT_FILE):
         queues[QueueName("meltano")] = QueueSection(system="meltano", options=MeltanoOptions(project=here))
     if queues:
-        return Config(queues=MappingProxyType(queues))
+        this_machine = {socket.gethostname(): HostOptions(via="local")}
+        return Config(queues=MappingProxyType(queues), hosts=MappingProxyType(this_machine))
     raise ConfigurationError(
         f"there is nothing to watch: no {FILE_NAME} here, no {SYSTEM_FILE}, no {MATOMO_CONFIG} of a Matomo and no"
         f" {PROJECT_FILE} of a Meltano; write a configuration, give --config, or go to the folder of one of the two"

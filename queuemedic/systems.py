@@ -12,7 +12,9 @@ from exporter.queues.matomo import MatomoOptions, MatomoQueue
 from exporter.queues.meltano import MeltanoOptions, MeltanoQueue
 from exporter.queues.protocol import Queue
 from exporter.queues.table import TableOptions, TableQueue
-from healers.options import HealingOptions
+from healers.options import HealingOptions, HostOptions
+from healers.probes.local import LocalProbe
+from healers.probes.protocol import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ OPTIONS: Mapping[str, SystemOptions] = MappingProxyType(
 _QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
     {"matomo": MatomoQueue, "meltano": MeltanoQueue, "table": TableQueue}
 )
+
+
+def make_probe(options: HostOptions) -> Probe:
+    """Make what asks one host; raises ConfigurationError where its files cannot be used."""
+    return LocalProbe(timeout=options.timeout)
 
 
 def make_queue(name: QueueName, system: str, options: QueueOptions) -> Queue:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from exporter.jobs import QueueName
 from exporter.options import Options, QueueOptions
-from healers.options import HealingOptions, HostOptions, LedgerOptions
+from healers.options import HealingOptions, HostOptions
 
 QUEUE_NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 SERVER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{0,253}")
@@ -82,5 +82,4 @@ class Config:
     web: WebOptions = field(default_factory=WebOptions)
     queues: Mapping[QueueName, QueueSection]
     hosts: Mapping[str, HostOptions] = field(default_factory=lambda: MappingProxyType({}))
-    ledger: LedgerOptions = field(default_factory=LedgerOptions)
     file: Path | None = field(default=None, compare=False)

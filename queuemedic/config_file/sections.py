@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from exporter.jobs import QueueName
-from healers.options import HostOptions, LedgerOptions
+from healers.options import HostOptions
 
 from ..systems import SystemOptions
 from .faults import Fault, Where, quote
@@ -21,7 +20,7 @@ from .wording import listed, text_expected
 
 M = TypeVar("M", bound=BaseModel)
 
-TOP_KEYS = frozenset({"web", "queues", "hosts", "ledger"})
+TOP_KEYS = frozenset({"web", "queues", "hosts"})
 READ_HERE = frozenset({"system", "healing"})
 
 
@@ -50,12 +49,9 @@ class Reading:
         web = self._options(WebOptions, self._section(top, "web"))
         queues = self._queues(top)
         hosts = self._hosts(top)
-        ledger = self._options(LedgerOptions, self._section(_spelled_out(top, "ledger", "url"), "ledger"))
-        if self.faults or web is None or ledger is None:
+        if self.faults or web is None:
             return None
-        return Config(
-            web=web, queues=MappingProxyType(queues), hosts=MappingProxyType(hosts), ledger=ledger, file=self._file
-        )
+        return Config(web=web, queues=MappingProxyType(queues), hosts=MappingProxyType(hosts), file=self._file)
 
     def _fault(self, line: int, where: Where, text: str) -> None:
         self.faults.append(Fault(line=line, where=where, text=text))
@@ -154,16 +150,6 @@ class Reading:
             )
             where = (*section.where, name, "aliases", index)
             self._fault(line_of(section, (name, "aliases", index)), where, f"{found}; keep one of the two")
-
-
-def _spelled_out(around: Section, key: str, inner: str) -> Section:
-    """Return a section in which a text below `key` is what it is short for: a mapping with that text at `inner`."""
-    entry = around.keys.entries.get(key)
-    if entry is None or not isinstance(entry.node, Scalar) or not isinstance(entry.node.value, str):
-        return around
-    keys = Keys(line=entry.line, entries={inner: entry}, values=1, depth=1)
-    entries = {**around.keys.entries, key: Entry(line=entry.line, node=keys)}
-    return replace(around, keys=replace(around.keys, entries=entries))
 
 
 def line_of(section: Section, path: Where) -> int:

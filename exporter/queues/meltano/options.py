@@ -26,6 +26,8 @@ class MeltanoOptions(QueueOptions):
     url_file: Path | None = Field(None, description="a file that holds the URL")
     tls: TlsSection = None
     stuck_after: Duration = timedelta(seconds=30)
+    workers_on: tuple[str, ...] = Field((), description="every configured host that may run it")
+    workers_user: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

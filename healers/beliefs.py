@@ -1,0 +1,180 @@
+"""Hold what is believed of every started attempt, between polls that read them and hosts that are asked.
+
+Polls bring attempts, rounds bring answers; both are judged at once, and what they teach is remembered. What is held is
+replaced under one lock and never changed in place, so readers need none. Nothing is asked or written under that lock.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from exporter.collector import Reading
+from exporter.jobs import AttemptKey, Claim, QueueName, WorkerSigns
+
+from .probes.protocol import HostAnswer, NoAnswer, Silence
+from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove
+from .rounds import Heard, Host, Placement, Round, Watched, find_duplicates, plan_round, plan_unplaced
+from .runs import Stillness, follow_stillness, judge_runs
+from .sightings import Learned, Sightings, notice
+from .verdicts import Verdict, judge, not_asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One moment on this machine's clocks: the wall's, and seconds of those that go on with and without its sleep."""
+
+    at: datetime
+    boottime_seconds: float
+    monotonic_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueBeliefs:
+    """What is held of one queue: its latest reading, and a verdict and perhaps a suspicion of each of its attempts."""
+
+    watched: Watched
+    verdicts: Mapping[AttemptKey, Verdict] = field(default_factory=lambda: MappingProxyType({}))
+    suspects: Mapping[AttemptKey, Suspect] = field(default_factory=lambda: MappingProxyType({}))
+    stillness: Mapping[AttemptKey, Stillness] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Beliefs:
+    """What is held of all queues and hosts; for any thread."""
+
+    def __init__(self, hosts: Iterable[Host], *, sightings: Sightings | None = None) -> None:
+        self._hosts = {host.name: host for host in hosts}
+        self._lock = threading.Lock()
+        self._queues: dict[QueueName, QueueBeliefs] = {}
+        self._confirm_after: dict[QueueName, timedelta] = {}
+        self._heard: dict[str, Heard] = {}
+        self.sightings = sightings or Sightings()
+
+    def of(self, queue: QueueName) -> QueueBeliefs | None:
+        """Return what is held of a queue; None until it was read."""
+        return self._queues.get(queue)
+
+    def heard_of(self, host: str) -> Heard | None:
+        """Return what came of the last round of a host."""
+        return self._heard.get(host)
+
+    def take(
+        self,
+        queue: QueueName,
+        reading: Reading,
+        *,
+        signs: WorkerSigns,
+        placement: Placement | None,
+        confirm_after: timedelta,
+        now: Moment,
+    ) -> None:
+        """Take up the latest reading of a queue."""
+        snapshot = reading.snapshot
+        watched = Watched(started=snapshot.started, signs=signs, read_seconds=reading.read_seconds, placement=placement)
+        claims = {attempt.key: attempt.claim for attempt in snapshot.started}
+        is_complete = not snapshot.started_left_out
+        with self._lock:
+            last = self._queues.get(queue) or QueueBeliefs(watched=watched)
+            self._confirm_after[queue] = confirm_after
+            self._learn(notice(snapshot.started, self.sightings, queue=queue, at=now.at, is_complete=is_complete))
+            stillness: Mapping[AttemptKey, Stillness] = {}
+            if placement is not None:
+                stillness = follow_stillness(last.stillness, snapshot, read_seconds=now.monotonic_seconds)
+            self._queues[queue] = QueueBeliefs(
+                watched=watched,
+                verdicts={key: last.verdicts.get(key) or not_asked(key, at=now.at) for key in claims},
+                suspects=keep_claimed(last.suspects, claims),
+                stillness=stillness,
+            )
+            self._judge_unplaced(queue, now)
+            self._judge_runs(queue, now)
+
+    def forget(self, queue: QueueName) -> None:
+        """Hold nothing of a queue that is watched no more; its sightings stay."""
+        with self._lock:
+            self._queues.pop(queue, None)
+
+    def plan(self, host: str, *, boottime_seconds: float) -> tuple[Round, bool]:
+        """Return what to ask of a host now, and whether over a fresh connection: some suspect waits for its proof."""
+        with self._lock:
+            watched = [held.watched for held in self._queues.values()]
+            is_fresh = any(
+                host
+                in hosts_to_confirm(
+                    held.suspects.values(), seconds=boottime_seconds, confirm_after=self._confirm_after[queue]
+                )
+                for queue, held in self._queues.items()
+            )
+            return plan_round(self._hosts[host], watched, self.sightings), is_fresh
+
+    def hear(self, heard: Heard, now: Moment) -> None:
+        """Judge what came of a round."""
+        if heard.round.host is None:
+            raise ValueError("round: nobody was asked")
+        with self._lock:
+            self._heard[heard.round.host.name] = heard
+            self._judge(heard, now)
+            for queue, held in self._queues.items():
+                if held.watched.placement is not None:
+                    self._judge_runs(queue, now)
+
+    def _judge(self, heard: Heard, now: Moment) -> None:
+        judgement = judge(heard, self.sightings, duplicates=self._duplicates())
+        self._learn(judgement.learned)
+        self._hold(judgement.verdicts, heard.round.claims(), prove([heard], seconds=now.boottime_seconds))
+
+    def _judge_unplaced(self, queue: QueueName, now: Moment) -> None:
+        """Judge the attempts of a queue that name no configured host."""
+        unplaced = plan_unplaced(self._hosts.values(), [self._queues[queue].watched])
+        if unplaced.attempts:
+            heard = Heard(
+                round=unplaced,
+                answer=NoAnswer(silence=Silence.NOT_CONFIGURED, detail="the host is not configured"),
+                is_fresh=True,
+                at=now.at,
+                began_seconds=now.boottime_seconds,
+                ended_seconds=now.boottime_seconds,
+            )
+            self._judge(heard, now)
+
+    def _judge_runs(self, queue: QueueName, now: Moment) -> None:
+        held = self._queues[queue]
+        placement = held.watched.placement
+        if placement is None:
+            return
+        heard = {name: self._heard[name] for name in placement.workers_on if name in self._heard}
+        verdicts = judge_runs(
+            held.watched.started,
+            placement,
+            heard,
+            stillness=held.stillness,
+            duplicates=self._duplicates(),
+            at=now.at,
+        )
+        claims = {attempt.key: attempt.claim for attempt in held.watched.started}
+        self._hold(verdicts, claims, prove(heard.values(), seconds=now.boottime_seconds))
+
+    def _hold(self, verdicts: Iterable[Verdict], claims: Mapping[AttemptKey, Claim], proof: Proof) -> None:
+        """Hold these verdicts of the attempts that are still there."""
+        by_queue: defaultdict[QueueName, list[Verdict]] = defaultdict(list)
+        for verdict in verdicts:
+            by_queue[verdict.key.queue].append(verdict)
+        for queue, found in by_queue.items():
+            held = self._queues.get(queue)
+            current = [verdict for verdict in found if held is not None and verdict.key in held.verdicts]
+            if held is not None and current:
+                confirm_after = self._confirm_after[queue]
+                self._queues[queue] = replace(
+                    held,
+                    verdicts={**held.verdicts, **{verdict.key: verdict for verdict in current}},
+                    suspects=follow(held.suspects, current, claims=claims, proof=proof, confirm_after=confirm_after),
+                )
+
+    def _learn(self, learned: Learned) -> None:
+        self.sightings = self.sightings.learn(learned)
+
+    def _duplicates(self) -> frozenset[str]:
+        answers = {name: heard.answer for name, heard in self._heard.items()}
+        return find_duplicates({name: answer for name, answer in answers.items() if isinstance(answer, HostAnswer)})
