@@ -41,6 +41,7 @@ class AttemptView(View):
     """One started job. `pid` is null where the row records none or no process id; `pid_text` is what it records.
 
     `heartbeat_age_seconds` is how long its heartbeat has not changed; null where it never had one.
+    `verdict` says whether its worker is alive, dead or unknown, and `verdict_reason` why; null where nobody judged.
     """
 
     queue: str
@@ -55,6 +56,9 @@ class AttemptView(View):
     stuck_reason: str | None
     is_overdue: bool
     detail: dict[str, str | int | None]
+    verdict: str | None = None
+    verdict_reason: str | None = None
+    evidence: dict[str, str | int | None] = {}
 
 
 class ScopeView(View):
@@ -90,6 +94,7 @@ class QueueView(View):
 
     `attempts` are the started jobs, those without a start time first, then the oldest; up to the queue's limit.
     `groups` are the same jobs by what was asked for, the most stuck first; empty where nothing was, or jobs have none.
+    `orphaned` counts those whose worker is proven dead; null where nobody judged.
     """
 
     queue: str
@@ -112,6 +117,18 @@ class QueueView(View):
     reports: tuple[ReportView, ...]
     signals: dict[str, float]
     groups: tuple[GroupView, ...] = ()
+    orphaned: int | None = None
+
+
+class HostView(View):
+    """One host that is asked. Where it is not `up`, `reason` and `error` say why it gave no usable answer."""
+
+    host: str
+    up: bool
+    reason: str | None
+    error: str | None
+    load_average: float | None
+    processors: int | None
 
 
 class QueuesView(View):
@@ -119,3 +136,4 @@ class QueuesView(View):
 
     version: int = JSON_VERSION
     queues: tuple[QueueView, ...]
+    hosts: tuple[HostView, ...] = ()

@@ -52,9 +52,12 @@ queues:
     columns: {{id: id, kind: kind, enqueued_at: created_at, started_at: started_at, host: worker_host, pid: worker_pid}}
     waiting_when: started_at IS NULL
     started_when: started_at IS NOT NULL
+    worker: {{command: [queuemedic.demo]}}
     poll_every: 1s
     stuck_after: 10s
     timeout_after: 30s
+hosts:
+  {host}: {{via: local, pid_namespace: own, ask_every: 1s}}
 """
 
 

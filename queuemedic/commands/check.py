@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from exporter.views import AttemptView, QueueView
+    from exporter.views import AttemptView, HostView, QueueView
 
 STUCK, DATABASE_DOWN, INTERRUPTED = 1, 3, 130
 TOP = 10
+DEAD = "dead"
 
 
 @click.command()
@@ -25,16 +26,16 @@ TOP = 10
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.pass_obj
 def check(file: Path | None, name: str | None, dimension: str | None, as_json: bool) -> None:
-    """Read every queue once and show what is waiting, started and stuck.
+    """Read every queue and ask every host once, and show what is waiting, started, stuck and orphaned.
 
-    Exit code 0: nothing is stuck; 1: something is; 3: a queue could not be read.
+    Exit code 0: nothing is stuck or orphaned; 1: something is; 3: a queue could not be read.
 
     \b
     Examples:
       cd /var/www/matomo && queuemedic check
       queuemedic --config queuemedic.yml check --queue analytics --by site
     """
-    views = _read(file, name)
+    views, hosts = _read(file, name)
     if dimension:
         from exporter.showing import group_attempts
 
@@ -42,20 +43,23 @@ def check(file: Path | None, name: str | None, dimension: str | None, as_json: b
     if as_json:
         from exporter.views import QueuesView
 
-        click.echo(QueuesView(queues=tuple(views)).model_dump_json(indent=2))
+        click.echo(QueuesView(queues=tuple(views), hosts=tuple(hosts)).model_dump_json(indent=2))
     else:
         from rich.console import Console
 
         console = Console(highlight=False, markup=False, emoji=False)
         for view in views:
             _print_queue(console, view, dimension)
+        for host in hosts:
+            if not host.up:
+                console.print(f"✗ host {host.host}: {host.reason}: {_printable(host.error or '')}", style="red")
     if not all(view.up for view in views):
         raise click.exceptions.Exit(DATABASE_DOWN)
-    if any(view.stuck for view in views):
+    if any(view.stuck or view.orphaned for view in views):
         raise click.exceptions.Exit(STUCK)
 
 
-def _read(file: Path | None, name: str | None) -> list[QueueView]:
+def _read(file: Path | None, name: str | None) -> tuple[list[QueueView], list[HostView]]:
     import logging
     from dataclasses import replace
 
@@ -63,6 +67,7 @@ def _read(file: Path | None, name: str | None) -> list[QueueView]:
     from exporter.jobs import QueueName
     from exporter.log import configure
     from exporter.showing import show_queue
+    from healers.views import show_host, show_verdicts
 
     from ..app import App
     from ..serving import exit_now
@@ -82,7 +87,8 @@ def _read(file: Path | None, name: str | None) -> list[QueueView]:
         click.echo("Aborted!", err=True)
         exit_now(INTERRUPTED)
     app.close(within_seconds=0)
-    return [show_queue(poller.status, poller.error) for poller in app.pollers]
+    views = [show_verdicts(show_queue(poller.status, poller.error), app.believe(poller.name)) for poller in app.pollers]
+    return views, [show_host(asker.status, asker.silence) for asker in app.askers]
 
 
 def _print_queue(console: Console, view: QueueView, dimension: str | None) -> None:
@@ -102,11 +108,12 @@ def _print_jobs(console: Console, view: QueueView) -> None:
     """Print the stuck jobs and where to look for their workers, or else the oldest started ones; then the rest."""
     from exporter.tracker import NO_HOST
 
-    stuck = [attempt for attempt in view.attempts if attempt.stuck_reason]
+    stuck = [attempt for attempt in view.attempts if attempt.stuck_reason or attempt.verdict == DEAD]
+    stuck.sort(key=lambda attempt: attempt.verdict != DEAD)
     if stuck:
         console.print(_attempts(view, stuck[:TOP]))
         if len(stuck) > TOP:
-            console.print(f"  … and {len(stuck) - TOP} more stuck {_jobs(len(stuck) - TOP)}; --json shows them all")
+            console.print(f"  … and {len(stuck) - TOP} more such {_jobs(len(stuck) - TOP)}; --json shows them all")
         _print_where_to_look(console, stuck)
         console.print()
     _print_kinds(console, view)
@@ -121,10 +128,10 @@ def _print_jobs(console: Console, view: QueueView) -> None:
 
 
 def _print_where_to_look(console: Console, stuck: Sequence[AttemptView]) -> None:
-    """Name the processes to look for, host by host: this command asks no host."""
+    """Name the processes to look for, host by host, where no host could tell."""
     pids: dict[str, set[int]] = {}
     for attempt in stuck:
-        if attempt.host is not None and attempt.pid is not None:
+        if attempt.host is not None and attempt.pid is not None and attempt.verdict in (None, "unknown"):
             pids.setdefault(attempt.host, set()).add(attempt.pid)
     if pids:
         console.print("  Look whether their workers are still at work:")
@@ -159,6 +166,9 @@ def _headline(view: QueueView) -> str:
     name = f"{view.queue} ({view.system})"
     if not view.up:
         return f"✗ {name}: could not be read"
+    if view.orphaned and view.started:
+        orphaned = f"{view.orphaned} of {view.started} started {_jobs(view.started)} orphaned"
+        return f"✗ {name}: {orphaned}, {view.stuck} stuck, {view.waiting} waiting"
     if view.stuck and view.started:
         return f"✗ {name}: {view.stuck} of {view.started} started {_jobs(view.started)} stuck, {view.waiting} waiting"
     return f"✓ {name}: nothing stuck; {view.started} started, {view.waiting} waiting"
@@ -199,7 +209,7 @@ def _hosts(view: QueueView) -> Table:
 
 def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
     """List jobs, without the columns in which none of them has anything."""
-    columns = ("job", "kind", "about", "host", "pid", "started", "stuck because")
+    columns = ("job", "kind", "about", "host", "pid", "started", "worker", "stuck because")
     rows = [
         (
             attempt.job_id,
@@ -208,12 +218,20 @@ def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
             attempt.host or "",
             attempt.pid_text or "",
             "" if attempt.age_seconds is None else f"{_span(attempt.age_seconds)} ago",
+            _worker(attempt),
             _reason(attempt, view),
         )
         for attempt in attempts
     ]
     kept = [index for index in range(len(columns)) if any(row[index] for row in rows)]
     return _table([columns[index] for index in kept], [[row[index] or "-" for index in kept] for row in rows])
+
+
+def _worker(attempt: AttemptView) -> str:
+    """Say what is held of the worker; that its host is not configured says nothing new."""
+    if attempt.verdict is None or attempt.verdict_reason in ("not_configured", "not_asked"):
+        return ""
+    return f"{attempt.verdict} ({attempt.verdict_reason})"
 
 
 def _reason(attempt: AttemptView, view: QueueView) -> str:

@@ -11,7 +11,9 @@ def demo(listen: str) -> None:
     Starts three worker processes on an SQLite queue in a temporary folder, kills one of them now and then, and
     publishes what Queuemedic sees. Ctrl-C ends all of it.
     """
+    import json
     import logging
+    import socket
     import tempfile
     from pathlib import Path
 
@@ -28,7 +30,9 @@ def demo(listen: str) -> None:
     with tempfile.TemporaryDirectory(prefix="queuemedic-demo-") as folder:
         live = Demo(Path(folder), click.echo)
         file = Path(folder) / "queuemedic.yml"
-        file.write_text(CONFIGURATION.format(listen=listen, database=live.database))
+        file.write_text(
+            CONFIGURATION.format(listen=listen, database=live.database, host=json.dumps(socket.gethostname()))
+        )
         config = load(file, {}, OPTIONS)
         listener = open_listener(config.web.listen.host, config.web.listen.port)
         address = "http://{}:{}".format(*listener.getsockname()[:2])
