@@ -98,6 +98,12 @@ def test_a_death_that_may_be_on_any_of_several_hosts_is_on_one_of_them(runs: int
     assert (state.is_open, state.dead_hosts, state.hosts) == (is_open, min(runs, 3), 3)
 
 
+def test_a_host_with_a_death_of_its_own_is_counted_once() -> None:
+    """Beside it, a death that may be on any of three hosts is on one more at most."""
+    anywhere = a_candidate(an_attempt("x", host=None, pid=None), reason=Reason.HEARTBEAT_LOST, hosts="abc")
+    assert after([*dead("a"), anywhere]).dead_hosts == 2
+
+
 def test_an_open_breaker_keeps_when_it_opened_and_how_bad_it_is() -> None:
     """For the person who reads why nothing is healed."""
     state = after(dead("a", "b", "c"), dead("a", "b", "c") + alive("d"))

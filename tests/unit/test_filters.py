@@ -97,6 +97,13 @@ def test_a_filter_says_whether_it_asks_for_anything() -> None:
     assert Filter(jobs=frozenset()).is_given
 
 
+def test_a_range_of_days_may_be_one_day() -> None:
+    """Its first day is its last."""
+    day = date(2026, 11, 16)
+    row = an_attempt(detail={"date1": "2026-11-16", "date2": "2026-11-16"})
+    assert matches(row, Filter(dates=(day, day)), NOON)
+
+
 def test_an_impossible_filter_is_refused() -> None:
     """With what would be right."""
     with pytest.raises(ValueError, match=r"^started_before: 2026-11-22 12:00:00 has no time zone; write one, such as"):

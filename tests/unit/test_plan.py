@@ -56,6 +56,12 @@ def test_the_oldest_come_first() -> None:
     assert ids(make_plan(reversed(candidates), a_situation())) == expected
 
 
+def test_refusals_come_the_oldest_first_too() -> None:
+    """What has no age to go by comes last."""
+    candidates = [a_dead("ageless", None, first_seen_for=None), a_dead("young", "5s"), a_dead("older", "50s")]
+    assert list(refused(make_plan(candidates, a_situation()))) == ["older", "young", "ageless"]
+
+
 def test_the_rate_bounds_a_plan() -> None:
     """What was put back in the last hour counts, and so does each reset that the plan already holds."""
     candidates = [a_dead(str(number), f"{90 - number}m") for number in range(5)]
