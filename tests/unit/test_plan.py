@@ -277,11 +277,15 @@ def test_each_guard_can_only_take_away(candidates: list[Candidate], situation: S
     unbounded = replace(situation, by_person=situation.by_person and replace(situation.by_person, limit=None))
     plan = make_plan(candidates, unbounded)
     reasons = {refusal.key: refusal.reason for refusal in plan.refusals}
+    put_back = {candidate.attempt.natural_key for candidate in plan.resets}
     for candidate in candidates:
         alone = [refusal.reason for guard in guards.GUARDS if (refusal := guard(candidate, unbounded))]
         if candidate.verdict.value is Liveness.ALIVE:
             assert alone[0] is RefusalReason.UNKNOWN
-        elif alone:
-            assert reasons[candidate.attempt.key] in alone
-        else:
-            assert reasons.get(candidate.attempt.key) in (None, RefusalReason.RATE, RefusalReason.QUARANTINED)
+            continue
+        reason = reasons.get(candidate.attempt.key)
+        if reason is None:
+            assert not alone
+        elif reason not in alone:
+            used_up_by_a_twin = reason is RefusalReason.QUARANTINED and candidate.attempt.natural_key in put_back
+            assert used_up_by_a_twin or (reason is RefusalReason.RATE and not alone)
