@@ -26,9 +26,11 @@ from exporter.options import QueueOptions, TlsOptions, show_duration
 from exporter.poller import OUTCOMES
 from exporter.queues.matomo.names import KINDS, SCOPES
 from exporter.queues.table import Columns
+from exporter.queues.table.options import WorkerOptions
 from exporter.tracker import Ending
-from healers.metrics import MODES
-from healers.options import HealingOptions, HostOptions
+from healers.metrics import MODES, PROBE_OUTCOMES
+from healers.options import HostOptions
+from healers.reasons import Liveness, Reason
 from queuemedic.cli import main as program
 from queuemedic.commands.check import DATABASE_DOWN, STUCK
 from queuemedic.config_file.model import WebOptions
@@ -47,13 +49,8 @@ def _waiting_for(what: str, names: str) -> dict[str, str]:
 NOT_YET: Final[Mapping[str, str]] = {
     **_waiting_for(
         "the healer",
-        "worker_verdicts orphaned_jobs heals_total heal_refusals_total blocked_heals quarantined_jobs breaker_open"
+        "heals_total heal_refusals_total blocked_heals quarantined_jobs breaker_open"
         " heal_delay_seconds heal_pass_timestamp_seconds healer_leader",
-    ),
-    **_waiting_for(
-        "asking hosts",
-        "host_up host_answer_timestamp_seconds host_load_average host_processors host_worker_memory_bytes"
-        " worker_memory_limit_bytes probes_total probe_duration_seconds",
     ),
 }
 
@@ -70,11 +67,12 @@ LABELS: Final[Mapping[str, str]] = {
     "plugin": "Matomo's plugin; other beyond `max_reports`",
     "report": "Matomo's report within the plugin; other beyond `max_reports`",
     "host": "the host that the rows record, by its configured name; none without one; other beyond `max_hosts`",
-    "reason": ", ".join(StuckReason),
+    "verdict": ", ".join(Liveness),
+    "reason": f"of stuck jobs: {', '.join(StuckReason)}; of verdicts: {', '.join(Reason)}",
     "limit": ", ".join(LIMITS),
     "label": "host, kind, report",
     "outcome": f"of polls: {', '.join(OUTCOMES)}; of attempts: {', '.join(Ending)};"
-    f" of runs: {', '.join(RUN_OUTCOMES)}, other",
+    f" of runs: {', '.join(RUN_OUTCOMES)}, other; of probes: {', '.join(PROBE_OUTCOMES)}",
     "mode": f"{', '.join(MODES)}; in this version always disabled",
 }
 
@@ -112,6 +110,8 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "url": "The system database: `sqlite:////path/of/meltano.db` or `postgresql://user:password@host/database`.",
         "url_file": "A file that holds such a URL and nothing else, read again at each new connection.",
         "tls": "How the connection is verified, see below; without it nobody is, even where it is encrypted.",
+        "workers_on": "Every host that may run it, by its name under `hosts`: rows record none.",
+        "workers_user": "The account that runs it there; only it and root can see whose log is open.",
     },
     "table": {
         "url": "The database: `mysql://…`, `postgresql://…` or `sqlite:////path/of/the.db`.",
@@ -122,6 +122,7 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "waiting_when": "SQL that is true of a waiting job; it is trusted.",
         "started_when": "SQL that is true of a started job, whatever `waiting_when` says; it is trusted.",
         "clock": "The clock of times that bear no zone: UTC, or local time in the session's zone.",
+        "worker": "What its workers look like on their host, see below.",
     },
     "columns": {
         "id": "The primary key. A rising whole number tells which jobs are new; without one, `enqueued_at` does.",
@@ -137,8 +138,19 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "cert_file": "A client certificate, PEM.",
         "key_file": "Its key, PEM; only together with `cert_file`.",
     },
-    "healing": {"mode": "This version only watches; every other mode is refused."},
-    "hosts": {"aliases": "Further names under which workers record this host."},
+    "worker": {
+        "command": "Words that must all be among a worker's arguments; a leading `*` stands for any beginning.",
+        "child_marks": "Words among the arguments of work that can outlive its worker.",
+    },
+    "hosts": {
+        "aliases": "Further names under which workers record this host.",
+        "via": "`local`: this is the machine that Queuemedic runs on, and it is asked about its workers.",
+        "machine_id": "What `/etc/machine-id` says there; an answer from another machine then proves nothing.",
+        "pid_namespace": "`own` where Queuemedic and the workers share a container; `initial` is the machine itself.",
+        "ask_every": "How often it is asked about every started job that names it.",
+        "timeout": "How long an answer may take.",
+        "worker_memory_limit": "Bytes that one worker may use (PHP: `memory_limit`); published, for rules.",
+    },
 }
 
 METRICS_HEAD: Final = """\
@@ -193,7 +205,7 @@ queues:
     waiting_when: locked_at IS NULL
     started_when: locked_at IS NOT NULL
 hosts:
-  web03: {aliases: [web03.example.org]}
+  web03: {aliases: [web03.example.org], via: local}
 ```
 
 A key that is not known, or is given twice, is refused.
@@ -212,7 +224,7 @@ QUEUES_HEAD: Final = """\
 ## `queues.NAME`
 
 A name is at most 64 letters, digits, `_`, `.` and `-`, the first a letter or `_`; it is the label `queue`.
-Every queue has `system`, which is required, and `healing`, and these:
+Every queue has `system`, which is required, and these:
 """
 
 COLUMNS_HEAD: Final = """\
@@ -231,7 +243,9 @@ TLS_HEAD: Final = """\
 HOSTS_HEAD: Final = """\
 ## `hosts.NAME`
 
-The name is the one that workers record.
+The name is the one that workers record, exactly, and also the kernel's own name of the machine, or one of `aliases` is.
+With `via: local` the machine is asked whether the recorded processes are still at work.
+What makes a worker dead is [a decision of its own](../decisions/0011-judging.md).
 """
 
 COMMANDS_HEAD: Final = """\
@@ -280,7 +294,12 @@ def configuration_page() -> str:
     common = _table(
         ("Key", "Value", *(f"Default, {name}" for name in OPTIONS), "Meaning"),
         (
-            (f"`{key}`", _form(QueueOptions, key), *(_default(model, key) for model in OPTIONS.values()), meaning)
+            (
+                f"`{key}`",
+                _form(QueueOptions, key),
+                *(_default(system.queue, key) for system in OPTIONS.values()),
+                meaning,
+            )
             for key, meaning in _meanings(QueueOptions, "queues").items()
         ),
     )
@@ -289,13 +308,15 @@ def configuration_page() -> str:
         _options_table(WebOptions, "web"),
         QUEUES_HEAD,
         common,
-        *(part for name, model in OPTIONS.items() for part in _system(name, model)),
+        *(part for name, system in OPTIONS.items() for part in _system(name, system.queue)),
         COLUMNS_HEAD,
         _options_table(Columns, "columns"),
+        "### `worker` of a table",
+        _options_table(WorkerOptions, "worker"),
         TLS_HEAD,
         _options_table(TlsOptions, "tls"),
         "### `healing`",
-        _options_table(HealingOptions, "healing"),
+        "This version judges workers and heals nothing; `mode` is `disabled`, and everything else is refused.",
         HOSTS_HEAD,
         _options_table(HostOptions, "hosts"),
     )
@@ -305,7 +326,7 @@ def commands_page() -> str:
     """Every command's own help, and the exit codes."""
     codes = {
         0: "All is well.",
-        STUCK: "`check`: a job is stuck. Any command: an error that nobody expected, with a traceback.",
+        STUCK: "`check`: a job is stuck or orphaned. Any command: an error that nobody expected, with a traceback.",
         ConfigurationError.exit_code: "The configuration or the command line cannot be used.",
         DATABASE_DOWN: "`check`: a database did not answer, or refused.",
     }

@@ -1,5 +1,5 @@
-"""Act on what the exporter observes. The only package that may ever write to a watched database.
+"""Judge the workers of what the exporter observes: ask their hosts whether they are still at work. Writes nothing.
 
-From the top down, imports only downwards: metrics, options. This version does not heal: it says so in
-`queuemedic_healing_mode`, and the configuration refuses every mode but `disabled`.
+From the top down, imports only downwards: asking and views, metrics, beliefs, then the pure parts, each one decision:
+plan and its guards, proofs, verdicts, rounds; probes ask; sightings are what is remembered; options.
 """

@@ -69,7 +69,7 @@ class HostAsker:
         try:
             answer = self._probe.ask(round_.request, fresh=is_fresh)
         except Exception as error:
-            log.exception("host.ask_failed", host=self.status.name)
+            log.error("host.ask_failed", host=self.status.name, exc_info=error)
             answer = NoAnswer(silence=Silence.BAD_ANSWER, detail=f"the probe failed: {type(error).__name__}")
         now = read_moment()
         heard = Heard(

@@ -84,4 +84,4 @@ class HostOptions(Options):
     pid_namespace: Literal["initial", "own"] = "initial"
     ask_every: Duration = timedelta(seconds=15)
     timeout: Duration = timedelta(seconds=10)
-    worker_memory_limit: int | None = Field(None, ge=1, description="bytes that one worker may use (PHP: memory_limit)")
+    worker_memory_limit: int | None = Field(None, ge=1, le=1 << 50, description="bytes (PHP: memory_limit)")

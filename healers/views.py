@@ -1,5 +1,6 @@
 """Make what judging adds to the views of a queue; pure."""
 
+from exporter.jobs import JobId
 from exporter.views import AttemptView, HostView, QueueView
 
 from .beliefs import QueueBeliefs
@@ -15,7 +16,7 @@ def show_verdicts(view: QueueView, held: QueueBeliefs | None) -> QueueView:
         return view
     verdicts = {key.job_id: verdict for key, verdict in held.verdicts.items()}
     orphaned = sum(verdict.value is Liveness.DEAD for verdict in held.verdicts.values())
-    attempts = tuple(_show(attempt, verdicts.get(attempt.job_id)) for attempt in view.attempts)
+    attempts = tuple(_show(attempt, verdicts.get(JobId(attempt.job_id))) for attempt in view.attempts)
     return view.model_copy(update={"attempts": attempts, "orphaned": orphaned})
 
 

@@ -8,8 +8,8 @@ In: bytes, exit status. Out: HostAnswer or NoAnswer, never an exception; O(bytes
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
@@ -36,6 +36,7 @@ MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
 BOOT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NAMESPACE: Final = re.compile(r"pid:\[([0-9]{1,20})\]")
 NUMBER: Final = re.compile(r"[0-9]{1,15}")
+NUMBER_OR_LESS: Final = re.compile(r"-?[0-9]{1,20}")
 DECIMAL: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,6})?")
 SIGNAL: Final = re.compile(r"([1-9][0-9]{0,6}) (exists|absent|forbidden|unclear)")
 
@@ -52,6 +53,7 @@ class _Stat:
     state: str
     group: int
     session: int
+    threads: int
     start_ticks: int
     resident_pages: int
 
@@ -158,7 +160,7 @@ def _process(pid: int, parts: _Parts, page_bytes: int) -> ProcessAnswer:
         return ProcessAnswer(pid=pid, presence=Presence.UNCLEAR, name=stat.name)
     arguments = parts.files["processes", "cmdline"].get(pid)
     threads = "".join(_state_of(text) for text in parts.threads.get(pid, ()))
-    if stat.state in ENDED and not threads:
+    if stat.state in ENDED and len(threads) < max(stat.threads, 1):
         return ProcessAnswer(pid=pid, presence=Presence.UNCLEAR, name=stat.name)
     return ProcessAnswer(
         pid=pid,
@@ -174,7 +176,9 @@ def _process(pid: int, parts: _Parts, page_bytes: int) -> ProcessAnswer:
 def _kin(parts: _Parts, request: Request) -> Iterator[Relative]:
     """Find the processes whose group or session is an asked pid; one that has ended works no more."""
     for pid, lines in parts.files["relatives", "stat"].items():
-        stat = _stat(pid, "\n".join(lines))
+        stat = _filtered_stat(lines)
+        if stat is None:
+            continue
         for tie, asked in ((Tie.GROUP, stat.group), (Tie.SESSION, stat.session)):
             if asked in request.pids and asked != pid and stat.state not in ENDED:
                 yield Relative(pid=pid, tie=tie, asked_pid=asked)
@@ -195,7 +199,7 @@ def _marked(parts: _Parts, request: Request, page_bytes: int) -> Iterator[Relati
     """Find the processes with a child mark; one whose arguments were cut may hold it behind the cut."""
     stats = parts.files["marked", "stat"]
     for pid, arguments in parts.files["marked", "cmdline"].items():
-        stat = _stat(pid, "\n".join(stats[pid])) if pid in stats else None
+        stat = _filtered_stat(stats[pid]) if pid in stats else None
         has_mark = any(mark in argument for mark in request.child_marks for argument in arguments)
         if (has_mark or _is_cut(arguments)) and (stat is None or stat.state not in ENDED):
             memory = stat.resident_pages * page_bytes if stat else None
@@ -224,19 +228,26 @@ def _is_cut(arguments: list[str]) -> bool:
 
 
 def _stat(pid: int, text: str) -> _Stat:
-    head, _, rest = text.rpartition(")")
+    head, _, _ = text.rpartition(")")
     begin = f"{pid} ("
-    fields = rest.split()
-    if not head.startswith(begin) or len(head) - len(begin) > LONGEST_NAME or len(fields) < 22:
+    stat = _filtered_stat([text])
+    if stat is None or not head.startswith(begin) or len(head) - len(begin) > LONGEST_NAME:
         raise _Malformed(f"process {pid} is described by {_shown(text)}")
-    numbers = {place: fields[place] for place in (2, 3, 19, 21)}
-    if len(fields[0]) != 1 or not all(re.fullmatch(r"-?[0-9]{1,20}", number) for number in numbers.values()):
-        raise _Malformed(f"process {pid} is described by {_shown(text)}")
+    return replace(stat, name=head[len(begin) :])
+
+
+def _filtered_stat(lines: Iterable[str]) -> _Stat | None:
+    """Read the lines that a search left; those of a name with a break in it may lack their beginning, or their end."""
+    fields = "\n".join(lines).rpartition(")")[2].split()
+    numbers = [fields[place] for place in (2, 3, 17, 19, 21)] if len(fields) >= 22 else [""]
+    if len(fields[:1]) != 1 or len(fields[0]) != 1 or not all(NUMBER_OR_LESS.fullmatch(one) for one in numbers):
+        return None
     return _Stat(
-        name=head[len(begin) :],
+        name="",
         state=fields[0],
         group=int(fields[2]),
         session=int(fields[3]),
+        threads=int(fields[17]),
         start_ticks=int(fields[19]),
         resident_pages=max(int(fields[21]), 0),
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STUCK, DATABASE_DOWN, INTERRUPTED = 1, 3, 130
 TOP = 10
 DEAD = "dead"
+NOBODY_ASKED = ("not_configured", "not_asked", "no_worker", "heartbeat_only")
 
 
 @click.command()
@@ -113,7 +114,7 @@ def _print_jobs(console: Console, view: QueueView) -> None:
     if stuck:
         console.print(_attempts(view, stuck[:TOP]))
         if len(stuck) > TOP:
-            console.print(f"  … and {len(stuck) - TOP} more such {_jobs(len(stuck) - TOP)}; --json shows them all")
+            console.print(f"  … and {len(stuck) - TOP} more stuck {_jobs(len(stuck) - TOP)}; --json shows them all")
         _print_where_to_look(console, stuck)
         console.print()
     _print_kinds(console, view)
@@ -228,8 +229,8 @@ def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
 
 
 def _worker(attempt: AttemptView) -> str:
-    """Say what is held of the worker; that its host is not configured says nothing new."""
-    if attempt.verdict is None or attempt.verdict_reason in ("not_configured", "not_asked"):
+    """Say what is held of the worker, unless nobody could be asked."""
+    if attempt.verdict is None or attempt.verdict_reason in NOBODY_ASKED:
         return ""
     return f"{attempt.verdict} ({attempt.verdict_reason})"
 
