@@ -1,10 +1,12 @@
 """What the configuration may say about healing a queue, and about the hosts its workers run on."""
 
+import re
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from exporter.options import Duration, Options
 from exporter.secrets import DatabaseUrl
@@ -72,16 +74,64 @@ class HealingOptions(Options):
         return self
 
 
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
+NAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+SSH_NEEDS = ("address", "user", "key_file", "known_hosts")
+SSH_ONLY = (*SSH_NEEDS, "port")
+
+
+def read_user(user: str) -> str:
+    """Return the name of an account; raises ValueError that says what would be right."""
+    if not USER.fullmatch(user):
+        raise ValueError(f"{user!r} is no user name; write letters, digits, _, . or -, at most 32")
+    return user
+
+
+def read_address(address: str) -> str:
+    """Return an IP address or a host name, without user and port; raises ValueError that says what would be right."""
+    try:
+        ip_address(address)
+    except ValueError:
+        is_like_ip = re.fullmatch(r"[0-9.]+", address)
+        if is_like_ip or not NAME.fullmatch(address):
+            raise ValueError(
+                f"{address!r} is no address; write an IP address such as 10.0.0.3, or a host name, and the port as port"
+            ) from None
+    return address
+
+
 class HostOptions(Options):
     """One host, under the name that its workers record; `aliases` are further names for it.
 
-    `via: local` asks it about the workers: it is the machine that this program runs on. Without it, it is only a name.
+    `via` says how it is asked: `ssh`, `local` on this machine, or not at all. An `address` may be a name: what answers
+    proves itself by its key, and a look-up that hangs is ended with the ask; a literal address saves it.
     """
 
     aliases: tuple[str, ...] = ()
-    via: Literal["local"] | None = None
+    via: Literal["ssh", "local"] | None = None
+    address: Annotated[str, AfterValidator(read_address)] | None = None
+    port: Port = 22
+    user: Annotated[str, AfterValidator(read_user)] | None = None
+    key_file: Path | None = None
+    known_hosts: Path | None = None
     machine_id: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
     pid_namespace: Literal["initial", "own"] = "initial"
     ask_every: Duration = timedelta(seconds=15)
     timeout: Duration = timedelta(seconds=10)
     worker_memory_limit: int | None = Field(None, ge=1, le=1 << 50, description="bytes (PHP: memory_limit)")
+
+    @model_validator(mode="after")
+    def _way(self) -> Self:
+        given = [key for key in SSH_ONLY if key in self.model_fields_set and getattr(self, key) is not None]
+        if self.via != "ssh":
+            if given:
+                found = "via: local" if self.via else "no via"
+                raise ValueError(f"found {found} and {', '.join(given)}; write via: ssh, or leave these out")
+            return self
+        if missing := [key for key in SSH_NEEDS if getattr(self, key) is None]:
+            raise ValueError(f"found via: ssh without {', '.join(missing)}; add what is missing")
+        return self
