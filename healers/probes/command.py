@@ -40,12 +40,13 @@ class SshCommand:
         self._current: Connection | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, request: bytes, *, fresh: bool) -> Said | NoAnswer:
-        """Run it once, `fresh` over a new connection; returns within the timeout and raises nothing."""
+    def run(self, request: bytes, *, fresh: bool, within: float | None = None) -> Said | NoAnswer:
+        """Run it once, `fresh` over a new connection; returns within the timeout, or less, and raises nothing."""
+        timeout = self._timeout if within is None else within
         started = clock.monotonic_seconds()
         if hindrance := self._hindrance(started):
             return hindrance
-        until = started + self._timeout * WORKING_SHARE
+        until = started + timeout * WORKING_SHARE
         results: list[Said | NoAnswer] = []
         thread = threading.Thread(
             target=lambda: results.append(self._work(request, fresh, until)), name=THREADS, daemon=True
@@ -57,7 +58,7 @@ class SshCommand:
         self._thread = thread
         thread.join(until - started)
         if thread.is_alive():
-            return self._end(thread, by=started + self._timeout)
+            return self._end(thread, results, by=started + timeout)
         return results[0]
 
     def close(self) -> None:
@@ -78,15 +79,17 @@ class SshCommand:
             return NoAnswer(silence=Silence.TIMEOUT, detail="an earlier ask has not ended yet")
         return self._pause.refusal(now)
 
-    def _end(self, thread: threading.Thread, *, by: float) -> NoAnswer:
+    def _end(self, thread: threading.Thread, results: list[Said | NoAnswer], *, by: float) -> NoAnswer:
         """End an ask that takes too long, and say what it was at."""
         current = self._current
-        doing = current.doing if current is not None else "closing the last connection"
+        late = _late(current.doing if current is not None else "ending")
         while thread.is_alive() and clock.monotonic_seconds() < by:
             if current := self._current:
                 current.abort()
             thread.join(ABORT_EVERY_SECONDS)
-        return NoAnswer(silence=Silence.TIMEOUT, detail=f"no answer within {self._timeout:g} s, while {doing}")
+        if results and isinstance(results[0], NoAnswer) and results[0].silence is Silence.TIMEOUT:
+            return results[0]  # it noticed by itself, and knows best
+        return late
 
     def _work(self, request: bytes, fresh: bool, until: float) -> Said | NoAnswer:
         kept = self._take()
@@ -109,6 +112,8 @@ class SshCommand:
             said = connection.run(request, until=until)
             if said.exit_status is None and not connection.is_open:
                 raise Failed(Silence.UNREACHABLE, "the connection ended before the answer did")
+        except TimeoutError:
+            said = _late(connection.doing)
         except Exception as error:  # noqa: BLE001 - the transport's thread hands on whatever a host could provoke in it
             said = explain(error)
         finally:
@@ -128,6 +133,10 @@ class SshCommand:
                 self._kept = connection
         if not is_kept:
             connection.close()
+
+
+def _late(doing: str) -> NoAnswer:
+    return NoAnswer(silence=Silence.TIMEOUT, detail=f"no answer in time, while {doing}")
 
 
 class RefusalPause:

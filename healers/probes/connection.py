@@ -19,12 +19,13 @@ import paramiko
 
 from exporter import clock
 
+from .answer import ANSWER_BYTES, FRAME_BYTES
 from .protocol import NoAnswer, Silence
 
 COMMAND = "queuemedic"
 """What is asked to be run; the forced command of the account ignores it."""
 
-MAX_OUTPUT_BYTES = 4 << 20
+MAX_OUTPUT_BYTES = ANSWER_BYTES + FRAME_BYTES
 MAX_COMPLAINT_BYTES = 300
 CHUNK_BYTES = 1 << 16
 END_SECONDS = 2.0
@@ -152,6 +153,7 @@ class Connection:
             self._transport.close()
             if self._transport.is_alive() and self._transport is not threading.current_thread():
                 self._transport.join(END_SECONDS)
+            self._transport.packetizer.complete_handshake()  # ends a timer's thread that a failed one leaves for 15 s
         self._socket.close()
 
     def _connect(self, until: float) -> socket.socket:
@@ -227,8 +229,6 @@ def explain(error: Exception) -> NoAnswer:
     match error:
         case Failed():
             return error.answer
-        case TimeoutError():
-            return NoAnswer(silence=Silence.TIMEOUT, detail=text)
         case paramiko.ssh_exception.IncompatiblePeer() if "host key" in text:
             return NoAnswer(silence=Silence.HOST_KEY, detail=f"the host has no key of a kind in known_hosts: {text}")
         case paramiko.ChannelException():

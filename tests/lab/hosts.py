@@ -307,7 +307,7 @@ class Host:
 
     def set_command(self, command: str) -> None:
         """Change what the account may run."""
-        quoted = command.replace("\\", "\\\\").replace('"', '\\"')
+        quoted = command.replace('"', '\\"')
         self.write(f"/etc/ssh/lab_keys/{PROBE_USER}", f'restrict,command="{quoted}" {self._public_key}\n')
 
     def replace_host_key(self) -> None:

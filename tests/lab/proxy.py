@@ -49,9 +49,15 @@ class Proxy:
 
     host = LOOPBACK
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, target_host: str = LOOPBACK) -> None:
         self.mode = Mode.FORWARD
-        self._target_port = target_port
+        self.reply_bytes: int | None = None
+        """How much of the replies of each connection is still to be forwarded; None: all."""
+        self.cuts_there = False
+        """Whether a connection ends there, rather than falling silent."""
+        self.replied = 0
+        """How much the last connection has been replied."""
+        self._target = (target_host, target_port)
         self._losing: bytes | None = None
         self._open: list[Connection] = []
         self._serving: list[threading.Thread] = []
@@ -104,7 +110,7 @@ class Proxy:
             server = None
             if self.mode is not Mode.BLACK_HOLE:
                 try:
-                    server = socket.create_connection((LOOPBACK, self._target_port), END_SECONDS)
+                    server = socket.create_connection(self._target, END_SECONDS)
                     server.settimeout(None)
                 except OSError:
                     client.close()
@@ -137,11 +143,21 @@ class Proxy:
         if connection.server is None:
             return
         with suppress(OSError):
+            self.replied = 0
             while chunk := connection.server.recv(CHUNK_BYTES):
                 if self.mode is Mode.FORWARD:
-                    connection.client.sendall(chunk)
+                    connection.client.sendall(self._passing(chunk))
+                if self.cuts_there and self.replied == self.reply_bytes:
+                    break
         if self.mode is Mode.FORWARD:  # that the server has hung up is a reply as well
             connection.cut()
+
+    def _passing(self, chunk: bytes) -> bytes:
+        """Return what of a reply is forwarded."""
+        if self.reply_bytes is not None:
+            chunk = chunk[: max(0, self.reply_bytes - self.replied)]
+        self.replied += len(chunk)
+        return chunk
 
 
 def _started(work: Callable[[], None]) -> threading.Thread:

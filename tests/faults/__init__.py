@@ -1,0 +1,1 @@
+"""Real hosts that break, one way after the other."""
