@@ -144,7 +144,12 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "hosts": {
         "aliases": "Further names under which workers record this host.",
-        "via": "`local`: this is the machine that Queuemedic runs on, and it is asked about its workers.",
+        "via": "How it is asked about its workers: over `ssh`, or `local`, which is the machine Queuemedic runs on.",
+        "address": "Where it is: an IP address, or a name.",
+        "port": "The port of its sshd.",
+        "user": "The account there, which needs nothing but the forced command.",
+        "key_file": "The private key, PEM or OpenSSH; readable for this account only.",
+        "known_hosts": "A file with the host's public key, one plain line for each host and port.",
         "machine_id": "What `/etc/machine-id` says there; an answer from another machine then proves nothing.",
         "pid_namespace": "`own` where Queuemedic and the workers share a container; `initial` is the machine itself.",
         "ask_every": "How often it is asked about every started job that names it.",
@@ -205,7 +210,7 @@ queues:
     waiting_when: locked_at IS NULL
     started_when: locked_at IS NOT NULL
 hosts:
-  web03: {aliases: [web03.example.org], via: local}
+  app01: {aliases: [app01.example.org], via: local}
 ```
 
 A key that is not known, or is given twice, is refused.
@@ -244,7 +249,7 @@ HOSTS_HEAD: Final = """\
 ## `hosts.NAME`
 
 The name is the one that workers record, exactly, and also the kernel's own name of the machine, or one of `aliases` is.
-With `via: local` the machine is asked whether the recorded processes are still at work.
+With `via` the machine is asked whether the recorded processes are still at work.
 What makes a worker dead is [a decision of its own](../decisions/0011-judging.md).
 """
 

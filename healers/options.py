@@ -126,7 +126,8 @@ class HostOptions(Options):
 
     @model_validator(mode="after")
     def _way(self) -> Self:
-        given = [key for key in SSH_ONLY if key in self.model_fields_set and getattr(self, key) is not None]
+        defaults = type(self).model_fields
+        given = [key for key in SSH_ONLY if getattr(self, key) != defaults[key].default]
         if self.via != "ssh":
             if given:
                 found = "via: local" if self.via else "no via"

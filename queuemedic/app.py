@@ -34,6 +34,7 @@ from healers.asking import HostAsker, read_moment
 from healers.beliefs import Beliefs, QueueBeliefs
 from healers.metrics import collect_healing, collect_hosts, collect_verdicts
 from healers.options import HealingOptions
+from healers.probes.protocol import Probe
 from healers.rounds import Host, Placement
 
 from . import __version__
@@ -108,6 +109,7 @@ class App:
         """
         last, aliases = self._built, _aliases(config)
         queues = _make_queues(config)
+        probes = None if config.hosts == last.config.hosts else _make_probes(config)
         if only_check:
             return
         kept = {
@@ -126,7 +128,7 @@ class App:
             poller.rename_hosts(aliases)
         made = {name: self._make_poller(queue, config.queues[name], aliases) for name, queue in queues.items()}
         pollers = {name: kept.get(name) or made[name] for name in config.queues}
-        askers = last.askers if config.hosts == last.config.hosts else self._make_askers(config)
+        askers = last.askers if probes is None else self._make_askers(config, probes)
         self._built = Built(
             config=config, pollers=MappingProxyType(pollers), askers=MappingProxyType(askers), built_at=clock.now()
         )
@@ -203,7 +205,7 @@ class App:
             self._page.update(PROGRAM, [*program, *self._process.collect()])
         return self._page.get(page_format, is_compressed)
 
-    def _make_askers(self, config: Config) -> dict[str, HostAsker]:
+    def _make_askers(self, config: Config, probes: Mapping[str, Probe]) -> dict[str, HostAsker]:
         """Begin to hold beliefs of these hosts, without forgetting what was seen, and make those that ask them."""
         hosts = [
             Host(
@@ -219,7 +221,7 @@ class App:
         return {
             host.name: HostAsker(
                 host.name,
-                make_probe(options),
+                probes[host.name],
                 self._beliefs,
                 memory_limit_bytes=options.worker_memory_limit,
                 publish=self._publish_hosts,
@@ -342,6 +344,20 @@ def _make_queues(config: Config) -> dict[QueueName, Queue]:
     if faults:
         raise ConfigurationError(*faults)
     return queues
+
+
+def _make_probes(config: Config) -> dict[str, Probe]:
+    probes: dict[str, Probe] = {}
+    faults: list[str] = []
+    for name, options in config.hosts.items():
+        try:
+            if options.via:
+                probes[name] = make_probe(options)
+        except ConfigurationError as error:
+            faults.extend(f"hosts.{name}: {fault}" for fault in error.faults)
+    if faults:
+        raise ConfigurationError(*faults)
+    return probes
 
 
 def _is_same(name: QueueName, poller: Poller, old: Config, new: Config) -> bool:

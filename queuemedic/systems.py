@@ -39,6 +39,10 @@ _QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
 
 def make_probe(options: HostOptions) -> Probe:
     """Make what asks one host; raises ConfigurationError where its files cannot be used."""
+    if options.via == "ssh":
+        from healers.probes.ssh import SshProbe  # noqa: PLC0415  paramiko is imported only where a host is asked so
+
+        return SshProbe(options)
     return LocalProbe(timeout=options.timeout)
 
 

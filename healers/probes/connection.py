@@ -19,13 +19,13 @@ import paramiko
 
 from exporter import clock
 
-from .answer import ANSWER_BYTES, FRAME_BYTES
+from .answer import MOST_BYTES
 from .protocol import NoAnswer, Silence
 
 COMMAND = "queuemedic"
 """What is asked to be run; the forced command of the account ignores it."""
 
-MAX_OUTPUT_BYTES = ANSWER_BYTES + FRAME_BYTES
+MAX_OUTPUT_BYTES = MOST_BYTES
 MAX_COMPLAINT_BYTES = 300
 CHUNK_BYTES = 1 << 16
 END_SECONDS = 2.0

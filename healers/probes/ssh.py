@@ -5,22 +5,21 @@ The answer carries the fingerprint of the key by which the machine proved itself
 
 from dataclasses import replace
 
-from exporter import clock
 from exporter.errors import ConfigurationError
 
 from ..options import HostOptions
-from .answer import join_answers, read_answer
+from .answer import read_answer
 from .command import SshCommand
 from .connection import Target
 from .known_hosts import read_host_keys, read_key
 from .protocol import HostAnswer, NoAnswer, Request, Silence
-from .request import UnsendableRequest, make_nonce, split_request, write_request
+from .request import make_nonce, write_request
 
 
 class SshProbe:
     """A host that is asked over SSH; raises ConfigurationError, with every fault of its files, when it is made.
 
-    A fresh ask takes one new connection, however many parts it has, and leaves it for the routine ones.
+    A fresh ask takes a new connection, and leaves it for the routine ones.
     """
 
     def __init__(self, options: HostOptions) -> None:
@@ -29,32 +28,22 @@ class SshProbe:
 
     def ask(self, request: Request, *, fresh: bool) -> HostAnswer | NoAnswer:
         """Ask once; raises nothing."""
-        deadline = clock.monotonic_seconds() + self._timeout
-        parts = split_request(request)
-        answers: list[HostAnswer | NoAnswer] = []
-        for number, part in enumerate(parts):
-            answers.append(self._ask_part(part, fresh=fresh and number == 0, deadline=deadline))
-            if isinstance(answers[-1], NoAnswer):
-                return answers[-1]
-        return join_answers(parts, answers)
-
-    def close(self) -> None:
-        """End the connection that is kept, and an ask that is under way."""
-        self._command.close()
-
-    def _ask_part(self, request: Request, *, fresh: bool, deadline: float) -> HostAnswer | NoAnswer:
         nonce = make_nonce()
         try:
             text = write_request(request, nonce)
-        except UnsendableRequest as unsendable:
-            return NoAnswer(silence=Silence.REFUSED, detail=str(unsendable))
-        said = self._command.run(text, fresh=fresh, within=max(0.0, deadline - clock.monotonic_seconds()))
+        except ValueError as cause:
+            return NoAnswer(silence=Silence.BAD_ANSWER, detail=str(cause))
+        said = self._command.run(text, fresh=fresh, within=self._timeout)
         if isinstance(said, NoAnswer):
             return said
         answer = read_answer(said.output, exit_status=said.exit_status, nonce=nonce, request=request)
         if isinstance(answer, HostAnswer):
             return replace(answer, host_key=said.host_key)
         return replace(answer, detail=f"{answer.detail}; it says: {said.complaint}") if said.complaint else answer
+
+    def close(self) -> None:
+        """End the connection that is kept, and an ask that is under way."""
+        self._command.close()
 
 
 def read_target(options: HostOptions) -> Target:

@@ -46,7 +46,7 @@ def nothing_left() -> Iterator[None]:
 
 
 def _held() -> tuple[list[str], list[str], int]:
-    """Return the names of the threads, what kinds of things the descriptors lead to, and how many children there are."""
+    """Return the names of the threads, what kinds of things descriptors lead to, and how many children there are."""
     threads = sorted(thread.name for thread in threading.enumerate())
     descriptors = []
     for each in Path("/proc/self/fd").iterdir():
