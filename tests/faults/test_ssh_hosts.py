@@ -229,6 +229,15 @@ def test_commands_that_never_answer_well(web: Host, script: str, expected: Silen
         assert silence_of(asked.run(b"hello\n", fresh=True)) is expected
 
 
+def test_an_ask_that_took_too_long_has_ended(web: Host) -> None:
+    """After a command that never answers the same probe can ask again at once: nothing of the last ask goes on."""
+    web.set_command("sleep 1000")
+    with closing(command(web, timeout=SHORT_SECONDS)) as asked:
+        assert silence_of(asked.run(b"one", fresh=False)) is Silence.TIMEOUT
+        web.set_command("cat")
+        assert isinstance(asked.run(b"two", fresh=False), Said)
+
+
 def test_a_connection_killed_in_the_middle_of_an_answer(web: Host) -> None:
     """What came before the connection ended is no answer."""
     before = web.logins()
