@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from sqlalchemy import make_url
 
-import exporter.database
+import exporter.openers
 from exporter.address import Tls
 from exporter.driver_errors import read_error
 from exporter.errors import BadSchema, ConfigurationError, PollTimeout, ReadError, Refused, Unreachable
@@ -155,7 +155,7 @@ def test_the_authorities_of_the_system_are_found(monkeypatch: pytest.MonkeyPatch
     """The OpenSSL that comes with psycopg does not know where they are."""
     with secured_by("postgres") as secured:
         monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
-        monkeypatch.setattr(exporter.database, "AUTHORITIES", ("/missing", str(secured.authority.ca_file)))
+        monkeypatch.setattr(exporter.openers, "AUTHORITIES", ("/missing", str(secured.authority.ca_file)))
         assert cipher(secured.database.url, Tls()) != ""
 
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-import exporter.database as module
+import exporter.openers as module
 from exporter.address import Address
 from exporter.database import Reader
 from exporter.errors import PollTimeout, Refused
