@@ -59,3 +59,7 @@ class BadSchema(ReadError):
     """The table is not there, or has other columns than expected."""
 
     outcome = "bad_schema"
+
+
+class Unsettled(ReadError):
+    """The database did not say whether it has committed."""

@@ -46,6 +46,7 @@ AUTHORITIES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/
 RIGHTS: Final = MappingProxyType(
     {Access.READ: (("read", os.R_OK),), Access.WRITE: (("read", os.R_OK), ("write to", os.W_OK))}
 )
+SQLITE_LOCK_SECONDS: Final = MappingProxyType({Access.READ: 5.0, Access.WRITE: float(LOCK_SECONDS)})
 BEGIN: Final = MappingProxyType({Access.READ: "BEGIN", Access.WRITE: "BEGIN IMMEDIATE"})
 SQLITE_MODES: Final = MappingProxyType({Access.READ: "ro", Access.WRITE: "rw"})
 MYSQL_SETTINGS: Final = MappingProxyType(
@@ -64,7 +65,7 @@ MYSQL_SETTINGS: Final = MappingProxyType(
 
 
 def connect(
-    address: Address, deadline: Deadline, *, access: Access, before_statement: Callable[..., None]
+    address: Address, deadline: Deadline, *, access: Access, before_statement: Callable[..., None] | None = None
 ) -> Connection:
     """Open a session; `before_statement` is called as SQLAlchemy's `before_cursor_execute`."""
     try:
@@ -75,7 +76,8 @@ def connect(
     event.listen(engine, "do_connect", lambda dialect, _, __, given: opener(dialect.loaded_dbapi, given))
     if address.dialect == "sqlite":
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(BEGIN[access]))
-    event.listen(engine, "before_cursor_execute", before_statement)
+    if before_statement is not None:
+        event.listen(engine, "before_cursor_execute", before_statement)
     return engine.connect()
 
 
@@ -123,7 +125,9 @@ def _open_sqlite(
     elif access is Access.READ:
         deadline.shorten(LOCKED_SECONDS)
     location = f"file:{quote(str(path))}?mode={SQLITE_MODES[access]}"
-    connection = sqlite3.connect(location, uri=True, check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(
+        location, uri=True, check_same_thread=False, isolation_level=None, timeout=SQLITE_LOCK_SECONDS[access]
+    )
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
     deadline.abort_with(connection.interrupt)
     return connection

@@ -11,8 +11,9 @@ class Outcome(StrEnum):
     """What became of one intended reset.
 
     `lost_race`: the row is there, but is no longer as it was judged. `gone`: the row is no longer there. Both are
-    normal. `failed`: the database refused or did not answer, and the row, read again, is unchanged. `unknown`: it could
-    not be read again; the next start finds out. `dry_run`: nothing was tried.
+    normal. `failed`: nothing was written, as the database refused or did not answer in time. `unknown`: it did not say
+    whether it has committed, and the row could not be read again; the next start finds out. `dry_run`: nothing was
+    tried.
     """
 
     RESET = "reset"
@@ -34,8 +35,13 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginalRow:
-    """A whole row as the driver read it, on the connection that will write; `claim` is what it says now."""
+    """A whole row as the driver read it, on the connection that will write; `claim` is what it says now.
+
+    Of PostgreSQL every value is its text, which the server takes back for any type. `is_put_back`: the row is as a
+    reset leaves it, whoever did that.
+    """
 
     claim: Claim
     is_started: bool
     values: Mapping[str, DriverValue]
+    is_put_back: bool = False

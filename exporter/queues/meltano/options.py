@@ -25,6 +25,8 @@ class MeltanoOptions(QueueOptions):
     url: DatabaseUrl | None = Field(None, description="the system database")
     url_file: Path | None = Field(None, description="a file that holds the URL")
     tls: TlsSection = None
+    workers_on: tuple[str, ...] = Field((), description="every host that may run this project, as named under hosts")
+    workers_user: str | None = Field(None, description="the account that runs it there; default: any")
     stuck_after: Duration = timedelta(seconds=30)
     workers_on: tuple[str, ...] = Field((), description="every configured host that may run it")
     workers_user: str | None = None
