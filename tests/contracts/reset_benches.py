@@ -48,8 +48,8 @@ Rows = dict[str, tuple[object, ...]]
 class ResetBench(Protocol):
     """A queue with its resets. `changes` name what a claim rests on; `change` alters just that, in the database."""
 
-    changes: tuple[str, ...]
-
+    @property
+    def changes(self) -> tuple[str, ...]: ...
     @property
     def queue(self) -> Queue: ...
     def make(self) -> Reset: ...
