@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from exporter.errors import ConfigurationError, ReadError
 from healers.outcomes import Outcome
 from healers.resets import locks
+from healers.resets.compare_and_set import SqlReset
 from healers.resets.protocol import Reset
 from tests.lab import matomo as tables
 from tests.lab.mariadb import MariaDb
@@ -128,14 +129,14 @@ def test_whoever_loses_the_lock_writes_nothing(matomo: MatomoResets) -> None:
 @pytest.mark.parametrize("system", ["matomo", "table-postgres", "table-sqlite"])
 def test_a_lock_that_somebody_took_away_is_lost(system: str, request: pytest.FixtureRequest) -> None:
     """It is asked for in each reset, not believed."""
-    kinds = {"matomo": locks.MysqlLock, "table-postgres": locks.PostgresqlLock, "table-sqlite": locks.FileLock}
     with opened(system, request) as bench:
         claim, reset = claim_of(bench, bench.start()), bench.make()
         before = bench.rows()
         with reset.lock(wait_seconds=0):
-            kind, lock = kinds[system], reset._lock  # type: ignore[attr-defined]
-            with reset._writer.transaction() as connection:  # type: ignore[attr-defined]
-                kind.release(lock, connection)
+            assert isinstance(reset, SqlReset)
+            assert reset._lock is not None
+            with reset._writer.transaction() as connection:
+                reset._lock.release(connection)
             assert reset.reset(claim).outcome is Outcome.FAILED
         assert bench.rows() == before
 
@@ -241,8 +242,8 @@ def answering_again(proxy: Proxy, bench: MatomoResets, *, first: Callable[[], ob
     def answer() -> None:
         user = make_url(bench.write_url).username
         wait_until(lambda: proxy.mode is Mode.DROP_REPLIES, within=30, what="the answer is lost")
-        sessions = lambda: [one for one in bench.bench.server.processlist() if one.user == user]  # noqa: E731
-        wait_until(lambda: not sessions(), within=30, what="the commit is over")
+        server = bench.bench.server
+        wait_until(lambda: all(one.user != user for one in server.processlist()), within=30, what="the commit is over")
         first()
         threading.Event().wait(0.2)  # its answer is on the way, to be dropped
         proxy.mode = Mode.FORWARD

@@ -1,5 +1,7 @@
 """The least rights that healing needs, as they are documented, and that nothing more can be done with them."""
 
+from typing import Any
+
 import psycopg
 import pymysql
 import pytest
@@ -99,7 +101,7 @@ def test_a_run_keeps_its_bookmarks(postgres: Postgres, payload: str, kept: str) 
         ({}, r"healing\.reset: there is none"),
     ],
 )
-def test_what_cannot_be_healed_is_said_at_once(options: dict[str, object], fault: str) -> None:
+def test_what_cannot_be_healed_is_said_at_once(options: dict[str, Any], fault: str) -> None:
     """A query has no rows of its own, and without `reset` nobody knows what puts one back."""
     with pytest.raises(ConfigurationError, match=fault):
         make_table_reset(table_options("sqlite:////nowhere.db", **options), TableHealing())
