@@ -63,3 +63,13 @@ class BadSchema(ReadError):
 
 class Unsettled(ReadError):
     """The database did not say whether it has committed."""
+
+
+class LedgerError(QueuemedicError):
+    """The ledger cannot be used, so nothing is healed."""
+
+    exit_code = 3
+
+
+class NoLedger(LedgerError):
+    """There is no ledger yet."""
