@@ -24,9 +24,10 @@ from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from .address import Address
-from .database import OPENERS, Deadline
+from .deadline import Deadline
 from .driver_errors import read_error
 from .errors import ConfigurationError, LedgerError, ReadError, Unreachable
+from .openers import OPENERS, Access
 from .store_file import identity, look, prepare
 
 LIMIT: Final = timedelta(seconds=10)
@@ -51,6 +52,7 @@ class Store:
             raise ConfigurationError("ledger: found no file; write sqlite:////var/lib/queuemedic/ledger.db")
         self.address = address
         self.is_read_only = is_read_only
+        self._access = Access.READ if is_read_only else Access.WRITE
         self._limit = limit
         self._turn = threading.Lock()
         self._writes = False
@@ -182,11 +184,11 @@ class Store:
 
     def _open_mysql(self, driver: Any, parameters: Any) -> Callable[[Deadline], Any]:
         def connect(deadline: Deadline) -> Any:
-            connection = OPENERS["mysql"](driver, parameters, address=self.address, deadline=deadline)
+            connection = OPENERS["mysql"](
+                driver, parameters, address=self.address, deadline=deadline, access=self._access
+            )
             seconds = max(round(self._limit.total_seconds()), 1)
             settings = ["sql_mode = 'STRICT_ALL_TABLES'", f"innodb_lock_wait_timeout = {seconds:d}"]
-            if not self.is_read_only:
-                settings.append("TRANSACTION READ WRITE")
             if "mariadb" in connection.get_server_info().lower():
                 settings.append(f"max_statement_time = {seconds:d}")
             with connection.cursor() as cursor:
@@ -197,14 +199,12 @@ class Store:
         return connect
 
     def _open_postgresql(self, driver: Any, parameters: Any) -> Callable[[Deadline], Any]:
-        def connect(deadline: Deadline) -> Any:
-            connection = OPENERS["postgresql"](driver, parameters, address=self.address, deadline=deadline)
-            if not self.is_read_only:
-                connection.isolation_level = driver.IsolationLevel.READ_COMMITTED
-                connection.read_only = False
-            return connection
+        return partial(self._open_on_postgresql, driver, parameters)
 
-        return connect
+    def _open_on_postgresql(self, driver: Any, parameters: Any, deadline: Deadline) -> Any:
+        return OPENERS["postgresql"](
+            driver, parameters, address=self.address, deadline=deadline, access=self._access
+        )
 
     def _is_other_file(self) -> bool:
         return self.address.dialect == "sqlite" and identity(Path(str(self.address.url.database))) != self._file

@@ -28,8 +28,6 @@ class MeltanoOptions(QueueOptions):
     workers_on: tuple[str, ...] = Field((), description="every host that may run this project, as named under hosts")
     workers_user: str | None = Field(None, description="the account that runs it there; default: any")
     stuck_after: Duration = timedelta(seconds=30)
-    workers_on: tuple[str, ...] = Field((), description="every configured host that may run it")
-    workers_user: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
