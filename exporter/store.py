@@ -5,7 +5,8 @@ It is connected to as watched databases are (`database.py`: address, TLS, deadli
 - a transaction that fails leaves nothing behind, and its connection is dropped; one that the server closed while it was
   idle is replaced without a failure;
 - each transaction has one deadline, waiting for its turn not included, which has the same limit;
-- a SQLite file that was replaced under its name is opened anew: writing to the old one would be writing to nothing.
+- a SQLite file that was replaced while it was open is used no more: writing to the old one would be writing to nothing,
+  and SQLite would take the new one together with the `-wal` of the old.
 Whatever goes wrong is a `LedgerError`, and then nothing is healed.
 """
 
@@ -88,6 +89,8 @@ class Store:
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
         with self._in_turn(), Deadline(self._limit) as deadline:
+            if self._connection:
+                self._refuse_other_file()
             try:
                 self._writes = writes
                 connection = self._begin(deadline)
@@ -112,8 +115,6 @@ class Store:
             self._turn.release()
 
     def _begin(self, deadline: Deadline) -> Connection:
-        if self._connection and self._is_other_file():
-            self._drop()
         if self._connection:
             held: Any = self._connection.connection.dbapi_connection
             if self.address.dialect == "sqlite":
@@ -206,8 +207,13 @@ class Store:
             driver, parameters, address=self.address, deadline=deadline, access=self._access
         )
 
-    def _is_other_file(self) -> bool:
-        return self.address.dialect == "sqlite" and identity(Path(str(self.address.url.database))) != self._file
+    def _refuse_other_file(self) -> None:
+        path = Path(str(self.address.url.database))
+        if self.address.dialect == "sqlite" and identity(path) != self._file:
+            raise LedgerError(
+                f"{path}: was moved or replaced while it was open; stop Queuemedic, put back a copy or begin anew,"
+                f" without the old {path.name}-wal and {path.name}-shm, and start it again"
+            )
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
