@@ -20,7 +20,6 @@ from tests.lab.postgres import Postgres
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 QUEUE = QueueName("analytics")
 SYSTEMS = ("sqlite", "mariadb", "postgresql")
-RIGHTS = ["SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON *"]
 
 
 def address_of(url: str) -> Address:
