@@ -203,9 +203,7 @@ class Store:
         return partial(self._open_on_postgresql, driver, parameters)
 
     def _open_on_postgresql(self, driver: Any, parameters: Any, deadline: Deadline) -> Any:
-        return OPENERS["postgresql"](
-            driver, parameters, address=self.address, deadline=deadline, access=self._access
-        )
+        return OPENERS["postgresql"](driver, parameters, address=self.address, deadline=deadline, access=self._access)
 
     def _refuse_other_file(self) -> None:
         path = Path(str(self.address.url.database))
