@@ -28,6 +28,8 @@ COMMAND = "queuemedic"
 MAX_OUTPUT_BYTES = MOST_BYTES
 MAX_COMPLAINT_BYTES = 300
 CHUNK_BYTES = 1 << 16
+LOGIN_BYTES = 1 << 20
+"""The most that a host may send before it has let us in; paramiko 5.1 takes packets of 2 GiB (`packet.py`)."""
 END_SECONDS = 2.0
 
 WEAK = {
@@ -77,6 +79,24 @@ class Said:
     host_key: str
 
 
+class Wire(socket.socket):
+    """A socket that ends once more has come in than is allowed."""
+
+    __slots__ = ("_allowed",)
+
+    def allow(self, size: int) -> None:
+        """Let this many bytes come in from now on."""
+        self._allowed = size
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Receive; raise EOFError once too much has come."""
+        piece = super().recv(size, flags)
+        self._allowed -= len(piece)
+        if self._allowed < 0:
+            raise EOFError("the host sends far more than was asked for")
+        return piece
+
+
 class Connection:
     """A connection that is opened once, used for one command at a time, and closed.
 
@@ -86,7 +106,7 @@ class Connection:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.doing = "connecting"
-        self._socket: socket.socket | None = None
+        self._socket: Wire | None = None
         self._transport: paramiko.Transport | None = None
         self._channel: paramiko.Channel | None = None
 
@@ -108,10 +128,11 @@ class Connection:
     def run(self, request: bytes, *, until: float) -> Said:
         """Run the forced command with `request` as all of its input; raise whatever went wrong."""
         self.doing = "opening a session"
-        transport = self._transport
-        if transport is None:
+        transport, wire = self._transport, self._socket
+        if transport is None or wire is None:
             raise Failed(Silence.UNREACHABLE, "the connection was never opened")
-        channel = self._channel = transport.open_session(timeout=_left(until))
+        wire.allow(2 * MAX_OUTPUT_BYTES)
+        channel = self._channel = self._session(transport, until)
         try:
             self.doing = "starting the command"
             self._start(channel)
@@ -156,13 +177,13 @@ class Connection:
             self._transport.packetizer.complete_handshake()  # ends a timer's thread that a failed one leaves for 15 s
         self._socket.close()
 
-    def _connect(self, until: float) -> socket.socket:
+    def _connect(self, until: float) -> Wire:
         self.doing = "looking up the name"
         addresses = look_up(self.target.address, within=_left(until))
         self.doing = "connecting"
         for rest in range(len(addresses), 0, -1):
             try:
-                return socket.create_connection((addresses[-rest], self.target.port), _left(until) / rest)
+                return _reach(addresses[-rest], self.target.port, within=_left(until) / rest)
             except OSError:
                 if rest == 1:
                     raise
@@ -184,12 +205,29 @@ class Connection:
         self.doing = "logging in"
         done = threading.Event()
         transport.auth_publickey(self.target.user, self.target.key, event=done)
-        _await(done, transport, until)
-        if not transport.is_authenticated():
+        if not done.wait(_left(until)):
+            raise TimeoutError("the time is over")
+        if transport.is_authenticated():
+            return
+        fault = transport.get_exception()
+        # Without any fault the host has said good-bye: with MaxAuthTries 1 that is how it refuses.
+        if fault is None or isinstance(fault, paramiko.AuthenticationException):
             raise Failed(
                 Silence.REFUSED,
                 f"the host does not let {self.target.user} in with the key {self.target.key.fingerprint}",
             )
+        raise fault
+
+    def _session(self, transport: paramiko.Transport, until: float) -> paramiko.Channel:
+        """Open a session in half of the time: a kept connection may have gone silent, and the rest is for another."""
+        try:
+            return transport.open_session(timeout=_left(until) / 2)
+        except paramiko.ChannelException:
+            raise
+        except paramiko.SSHException as cause:
+            if not self.is_open:
+                raise
+            raise TimeoutError("the host opens no session") from cause
 
     def _start(self, channel: paramiko.Channel) -> None:
         try:
@@ -198,6 +236,21 @@ class Connection:
             if not self.is_open:
                 raise
             raise Failed(Silence.REFUSED, "the host does not run the command") from cause
+
+
+def _reach(number: str, port: int, *, within: float) -> Wire:
+    """Connect to a literal address."""
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    family, kind, _, _, where = socket.getaddrinfo(number, port, type=socket.SOCK_STREAM, flags=flags)[0]
+    wire = Wire(family, kind)
+    try:
+        wire.allow(LOGIN_BYTES)
+        wire.settimeout(within)
+        wire.connect(where)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
 
 
 def look_up(address: str, *, within: float) -> list[str]:
