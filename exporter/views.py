@@ -131,6 +131,13 @@ class HostView(View):
     processors: int | None
 
 
+class HostsView(View):
+    """The answer of `hosts check --json`."""
+
+    version: int = JSON_VERSION
+    hosts: tuple[HostView, ...]
+
+
 class QueuesView(View):
     """The answer of `check --json`."""
 

@@ -10,6 +10,7 @@ import structlog
 from exporter import clock
 
 from .beliefs import Beliefs, Moment
+from .machines import Doubt
 from .metrics import OK, HostStatus
 from .probes.protocol import HostAnswer, NoAnswer, Presence, Probe, Request, Silence, Tie
 from .rounds import Heard
@@ -47,6 +48,12 @@ class HostAsker:
     def silence(self) -> NoAnswer | None:
         """Why the host gave no usable answer last, if it did not."""
         return self._silence
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """Why the last answer proves nothing, although it is whole."""
+        doubt = self._beliefs.doubt_of(self.status.name)
+        return doubt if isinstance(doubt, Doubt) else None
 
     def ask(self) -> None:
         """Ask once, and take up the answer."""

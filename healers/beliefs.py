@@ -14,12 +14,13 @@ from types import MappingProxyType
 from exporter.collector import Reading
 from exporter.jobs import AttemptKey, Claim, QueueName, WorkerSigns
 
+from .machines import Doubt
 from .probes.protocol import HostAnswer, NoAnswer, Silence
 from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove
 from .rounds import Heard, Host, Placement, Round, Watched, find_duplicates, plan_round, plan_unplaced
 from .runs import Stillness, follow_stillness, judge_runs
 from .sightings import Learned, Sightings, notice
-from .verdicts import Verdict, judge, not_asked
+from .verdicts import Verdict, doubt_of, judge, not_asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,10 @@ class Beliefs:
         """Return what is held of a queue; None until it was read."""
         return self._queues.get(queue)
 
-    def heard_of(self, host: str) -> Heard | None:
-        """Return what came of the last round of a host."""
-        return self._heard.get(host)
+    def doubt_of(self, host: str) -> Silence | Doubt | None:
+        """Return why the last round of a host gave no usable answer; None where it did, or there was none."""
+        heard = self._heard.get(host)
+        return doubt_of(heard, self._duplicates()) if heard else None
 
     def take(
         self,

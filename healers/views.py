@@ -4,6 +4,7 @@ from exporter.jobs import JobId
 from exporter.views import AttemptView, HostView, QueueView
 
 from .beliefs import QueueBeliefs
+from .machines import Doubt
 from .metrics import HostStatus
 from .probes.protocol import NoAnswer
 from .reasons import Liveness
@@ -20,13 +21,22 @@ def show_verdicts(view: QueueView, held: QueueBeliefs | None) -> QueueView:
     return view.model_copy(update={"attempts": attempts, "orphaned": orphaned})
 
 
-def show_host(status: HostStatus, silence: NoAnswer | None) -> HostView:
-    """Show one host as it answered last."""
+DOUBTS = {
+    Doubt.HIDDEN_PROCESSES: "its /proc hides other accounts' processes; let the account see them (hidepid=, gid=)",
+    Doubt.WRONG_NAMESPACE: "the probe has a PID namespace of its own; write pid_namespace: own if the workers share it",
+    Doubt.WRONG_HOST: "the machine has another name or machine-id; correct the name, add an alias, or the machine_id",
+    Doubt.DUPLICATE_HOST_KEY: "it cannot be told from another host: same host key, machine-id or boot",
+}
+
+
+def show_host(status: HostStatus, silence: NoAnswer | None, doubt: Doubt | None) -> HostView:
+    """Show one host as it answered last; an answer that proves nothing is none that can be used."""
+    reason = silence.silence.value if silence else doubt.value if doubt else None
     return HostView(
         host=status.name,
-        up=status.is_up,
-        reason=silence.silence.value if silence else None,
-        error=silence.detail if silence else None,
+        up=status.is_up and doubt is None,
+        reason=reason,
+        error=silence.detail if silence else DOUBTS[doubt] if doubt else None,
         load_average=status.load_average,
         processors=status.processors,
     )

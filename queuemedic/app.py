@@ -96,6 +96,11 @@ class App:
         """Those that ask hosts, in the order of the configuration."""
         return tuple(self._built.askers.values())
 
+    def recorded_hosts(self) -> set[str]:
+        """Return the hosts that rows of the last polls record."""
+        held = filter(None, (self._beliefs.of(poller.name) for poller in self.pollers))
+        return {attempt.host for one in held for attempt in one.watched.started if attempt.host}
+
     def believe(self, queue: QueueName) -> QueueBeliefs | None:
         """Return what is held of the workers of a queue; None until it was read."""
         return self._beliefs.of(queue)

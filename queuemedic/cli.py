@@ -15,6 +15,7 @@ COMMANDS = MappingProxyType(
     {
         "serve": "Watch the queues and publish metrics for Prometheus.",
         "check": "Read every queue once and show what is waiting, started and stuck.",
+        "hosts": "Try the hosts that are asked about workers, and print what has to be there.",
         "config": "Check, show or describe the configuration.",
         "demo": "Show a live queue whose workers really die.",
     }

@@ -89,7 +89,7 @@ def _read(file: Path | None, name: str | None) -> tuple[list[QueueView], list[Ho
         exit_now(INTERRUPTED)
     app.close(within_seconds=0)
     views = [show_verdicts(show_queue(poller.status, poller.error), app.believe(poller.name)) for poller in app.pollers]
-    return views, [show_host(asker.status, asker.silence) for asker in app.askers]
+    return views, [show_host(asker.status, asker.silence, asker.doubt) for asker in app.askers]
 
 
 def _print_queue(console: Console, view: QueueView, dimension: str | None) -> None:

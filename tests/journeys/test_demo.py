@@ -42,11 +42,12 @@ def test_the_demo_shows_a_stuck_job_and_leaves_nothing_behind(number: signal.Sig
     )
     try:
         wait_until(lambda: samples(address)["queuemedic_up"] == 1, within=30, what="the demo is up")
-        workers = [process for process in family(demo.pid) if process.pid != demo.pid]
+        workers = [process for process in family(demo.pid) if "queuemedic.demo" in process.argv()]
         assert len(workers) == 3
         if number is signal.SIGINT:
             wait_until(lambda: samples(address)["queuemedic_stuck_jobs"] >= 1, within=40, what="a stuck job")
             assert samples(address)["queuemedic_jobs_ended_total"] > 0
+            assert samples(address)["queuemedic_orphaned_jobs"] >= 1
         everybody = family(demo.pid)
     finally:
         demo.send_signal(number)

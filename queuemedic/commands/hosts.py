@@ -1,0 +1,59 @@
+"""`queuemedic hosts`: try the hosts that are asked about workers, and print what has to be there."""
+
+from pathlib import Path
+
+import click
+
+NOT_USABLE = 3
+
+
+@click.group("hosts")
+def hosts() -> None:
+    """Try the hosts that are asked about workers, and print what has to be there."""
+
+
+@hosts.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@click.pass_obj
+def check(file: Path | None, as_json: bool) -> None:
+    """Ask every host once, and name the hosts that rows record and nobody can ask.
+
+    Exit code 0: every host can be used; 3: one cannot.
+    """
+    import logging
+
+    from exporter.log import configure
+    from exporter.views import HostsView
+    from healers.views import show_host
+
+    from ..app import App
+    from ..startup import load_config
+
+    configure(level=logging.CRITICAL)
+    config = load_config(file)
+    app = App(config)
+    app.poll_once()
+    views = tuple(show_host(asker.status, asker.silence, asker.doubt) for asker in app.askers)
+    if as_json:
+        click.echo(HostsView(hosts=views).model_dump_json(indent=2))
+    else:
+        for view in views:
+            click.echo(f"✓ {view.host}: answers" if view.up else f"✗ {view.host}: {view.reason}: {view.error}")
+        names = {name for host, options in config.hosts.items() if options.via for name in (host, *options.aliases)}
+        for recorded in sorted(app.recorded_hosts() - names):
+            click.echo(f"- {recorded!r} is recorded by rows and cannot be asked; write under hosts:")
+            click.echo(f"    {recorded!r}: {{via: ssh, address: …, user: queuemedic, key_file: …, known_hosts: …}}")
+    app.close(within_seconds=0)
+    if not all(view.up for view in views):
+        raise click.exceptions.Exit(NOT_USABLE)
+
+
+@hosts.command()
+def script() -> None:
+    """Print the script that a host runs when it is asked.
+
+    Example: queuemedic hosts script | ssh root@web03 'cat > /usr/local/lib/queuemedic-probe.sh'
+    """
+    from healers.probes.local import SCRIPT
+
+    click.echo(SCRIPT.read_text(), nl=False)
