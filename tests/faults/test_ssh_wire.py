@@ -1,8 +1,10 @@
 """The wire to a real sshd falls silent, or is cut, after any number of bytes: no answer, in time, nothing left."""
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,29 @@ def test_a_cut_at_many_bytes(proxy: Proxy, through: HostOptions) -> None:
             assert (said.output, said.exit_status) == (OUTPUT, 0)
         else:
             assert isinstance(said, Said) or said.silence is Silence.UNREACHABLE, (offset, said)
+
+
+@pytest.mark.parametrize("begin", [b"", b"SSH-2.0-x\r\n" + (0x7FFFFFF4).to_bytes(4, "big")], ids=["banner", "packet"])
+def test_a_host_that_floods_before_it_lets_us_in_is_cut_off(begin: bytes, web: Host, tmp_path: Path) -> None:
+    """Anyone in the path could send what paramiko would keep: packets of 2 GiB, a banner without an end."""
+    sent = 0
+
+    def flood(listener: socket.socket) -> None:
+        nonlocal sent
+        with suppress(OSError), listener.accept()[0] as client:
+            client.sendall(begin)
+            while sent < 1 << 28:
+                sent += client.send(b"x" * 65_536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=flood, args=(listener,))
+        thread.start()
+        host, port = listener.getsockname()
+        known = tmp_path / "known_hosts"
+        options = web.options(address=host, port=port, known_hosts=str(known))
+        known.write_text(f"[{host}]:{port} {web.host_key}\n")
+        with closing(SshCommand(read_target(HostOptions(**options)), timeout=10)) as asked:
+            said = asked.run(b"", fresh=True)
+        thread.join(20)
+    assert isinstance(said, NoAnswer)
+    assert sent < 64 << 20
