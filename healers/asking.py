@@ -1,13 +1,14 @@
 """Ask one host about every started attempt that names it, and take up what it says. Counts silence, never raises it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
 from exporter import clock
+from exporter.jobs import QueueName
 
 from .beliefs import Beliefs, Moment
 from .machines import Doubt
@@ -35,8 +36,9 @@ class HostAsker:
         beliefs: Beliefs,
         *,
         memory_limit_bytes: int | None,
-        publish: Callable[[], object] = lambda: None,
+        publish: Callable[[Collection[QueueName]], object] = lambda _: None,
     ) -> None:
+        """`publish` is called after each round, with the queues whose attempts it asked about."""
         self._probe = probe
         self._beliefs = beliefs
         self._publish = publish
@@ -60,16 +62,16 @@ class HostAsker:
         if not self._asking.acquire(blocking=False):
             return
         try:
-            self._ask()
+            queues = self._ask()
         finally:
             self._asking.release()
-        self._publish()
+        self._publish(queues)
 
     def close(self) -> None:
         """Close what is open to the host; a round under way ends by its own deadline."""
         self._probe.close()
 
-    def _ask(self) -> None:
+    def _ask(self) -> Collection[QueueName]:
         began = clock.boottime_seconds()
         round_, is_fresh = self._beliefs.plan(self.status.name, boottime_seconds=began)
         began = clock.boottime_seconds()
@@ -89,6 +91,7 @@ class HostAsker:
         )
         self._note(answer, round_.request, now, took=timedelta(seconds=now.boottime_seconds - began))
         self._beliefs.hear(heard, now)
+        return {key.queue for key in (*round_.attempts, *round_.runs)}
 
     def _note(self, answer: HostAnswer | NoAnswer, request: Request, now: Moment, *, took: timedelta) -> None:
         status = self.status

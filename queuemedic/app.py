@@ -6,7 +6,7 @@ time go to one database server.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -237,7 +237,7 @@ class App:
     def _change_hosts(self, last: Built, config: Config) -> None:
         for poller in self._built.pollers.values():
             self._take(poller.queue, poller.status, config.queues[poller.name])
-        self._publish_hosts()
+        self._publish_hosts(self._built.pollers)
         if self._scheduler:
             for name in last.askers:
                 with suppress(JobLookupError):
@@ -273,10 +273,10 @@ class App:
                 now=read_moment(),
             )
 
-    def _publish_hosts(self) -> None:
-        """Publish what hosts said, and what is held of every queue since."""
+    def _publish_hosts(self, queues: Collection[QueueName]) -> None:
+        """Publish what hosts said, and what is held of these queues since."""
         self._page.update(HOSTS, collect_hosts(asker.status for asker in self.askers))
-        for poller in self.pollers:
+        for poller in filter(None, map(self._built.pollers.get, queues)):
             self._publish_verdicts(poller.queue, poller.status, poller.fresh_until)
 
     def _publish_verdicts(self, queue: Queue, status: QueueStatus, valid_until: float) -> None:
