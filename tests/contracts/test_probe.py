@@ -15,6 +15,8 @@ import pytest
 
 from healers.probes.local import SCRIPT, LocalProbe
 from healers.probes.protocol import HostAnswer, NoAnswer, Presence, Request, Silence, Tie, Trace
+from tests.conftest import installed
+from tests.lab.programs import program
 from tests.lab.waiting import wait_until
 
 SHELLS = {"dash": ("dash",), "bash": ("bash",), "ash": ("busybox", "ash")}
@@ -36,9 +38,8 @@ time.sleep(60)
 def probe(request: pytest.FixtureRequest) -> LocalProbe:
     """A probe by each shell."""
     shell = SHELLS[request.param]
-    found = shutil.which(shell[0])
-    if found is None:
-        pytest.skip(f"{shell[0]} is not installed")
+    with installed():
+        found = program(shell[0], package=shell[0])
     return LocalProbe(timeout=timedelta(seconds=30), shell=(found, *shell[1:]))  # noqa: S604  a path
 
 
@@ -270,9 +271,8 @@ def test_a_probe_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) ->
 
 def test_it_writes_nothing_and_signals_nobody(tmp_path: Path) -> None:
     """Seen by its system calls: no file is opened for writing but /dev/null, and no signal is sent but 0."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed")
+    with installed():
+        strace = program("strace", package="strace")
     trace = tmp_path / "trace"
     request = f"v1 {'a' * 32}\npids {free_pid()}:5 1:-\nworkers init\nchildren x\nruns {RUN}\nfolders /srv\nend\n"
     command = [

@@ -83,6 +83,10 @@ class Hosts:
         for name, package in (("unshare", "util-linux"), ("ip", "iproute2"), ("nft", "nftables")):
             program(name, package=package)
         program("sshd", package="openssh-server")
+        spaces = ("--net", "--pid", "--fork", "--mount", "--uts", "--ipc", "--time")
+        tried = subprocess.run(["unshare", *spaces, "true"], capture_output=True, text=True, check=False)
+        if tried.returncode:
+            raise NotAllowed(f"hosts are namespaces, which cannot be made here: {tried.stderr.strip()}")
         self.folder = run.scratch("hosts")
         self.key_file = self.folder / "key"
         self.public_key = make_key(self.key_file)
