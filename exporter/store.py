@@ -28,7 +28,7 @@ from .address import Address
 from .deadline import Deadline
 from .driver_errors import read_error
 from .errors import ConfigurationError, LedgerError, ReadError, Unreachable
-from .openers import OPENERS, Access
+from .openers import OPENERS, Access, limit_statements, watch
 from .store_file import identity, look, prepare
 
 LIMIT: Final = timedelta(seconds=10)
@@ -116,12 +116,7 @@ class Store:
 
     def _begin(self, deadline: Deadline) -> Connection:
         if self._connection:
-            held: Any = self._connection.connection.dbapi_connection
-            if self.address.dialect == "sqlite":
-                deadline.abort_with(held.interrupt)
-            else:
-                # PyMySQL has no public name for its socket.
-                deadline.abort_by_shutdown(held._sock if self.address.dialect == "mysql" else held)
+            watch(self._connection, deadline)
             try:
                 return self._started(self._connection)
             except SQLAlchemyError as cause:
@@ -133,10 +128,8 @@ class Store:
     def _started(self, connection: Connection) -> Connection:
         if self.address.dialect == "postgresql":
             # Behind a pooler sessions are shared, so limits hold for the transaction.
-            names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
-            milliseconds = str(round(self._limit.total_seconds() * 1000))
-            settings = "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) AS name"
-            connection.exec_driver_sql(settings, (milliseconds, names)).close()
+            seconds = self._limit.total_seconds()
+            connection.exec_driver_sql(*limit_statements(connection, seconds, lock_seconds=seconds)).close()
         else:
             connection.exec_driver_sql("SELECT 1").close()
         return connection

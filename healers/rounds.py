@@ -5,7 +5,6 @@ A recorded host is only ever compared with configured names, exactly and with it
 In: a host, the queues' latest readings, what is remembered. Out: a Round; O(started attempts). Raises nothing.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +14,8 @@ from types import MappingProxyType
 from exporter.jobs import Attempt, AttemptKey, Claim, WorkerSigns
 
 from .probes.protocol import HostAnswer, NoAnswer, Request
+from .probes.request import RUN
 from .sightings import Sightings
-
-RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +147,7 @@ def plan_unplaced(hosts: Iterable[Host], watched: Iterable[Watched]) -> Round:
 def run_id_of(attempt: Attempt) -> str | None:
     """Return the run's id, if it is one: only that is ever sent to a host."""
     run_id = attempt.detail.get("run_id")
-    return run_id if isinstance(run_id, str) and RUN_ID.fullmatch(run_id) else None
+    return run_id if isinstance(run_id, str) and RUN.fullmatch(run_id) else None
 
 
 def find_duplicates(answers: Mapping[str, HostAnswer]) -> frozenset[str]:
