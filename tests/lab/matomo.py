@@ -91,7 +91,9 @@ class ArchiveWorker:
         self.process.send(signal.SIGKILL)
 
     def finish(self) -> None:
-        """Let it end its work now, with success, instead of when its time is over."""
+        """Let it end its work now, with success, instead of when its time is over; AssertionError if it is done."""
+        is_at_work = self.process.now() is not None and self.process.catches(archiving.FINISH)
+        assert is_at_work, f"worker {self.process.pid} is not at work any more"
         self.process.send(archiving.FINISH)
 
 

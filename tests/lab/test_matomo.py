@@ -66,11 +66,16 @@ def archiver(queue: Queue) -> Archiver:
 
 
 def at_work(queue: Queue, archiver: Archiver, rows: int = 3) -> list[ArchiveWorker]:
-    """Return the archiver's workers when they are so many and as many rows are started."""
+    """Return the archiver's workers when as many rows are started and they are so many.
+
+    The rows first: a row outlasts the work on it, so whoever is at work after that is at work on these rows. A worker
+    that was seen before may be one of the batch before, and be done by now.
+    """
 
     def workers() -> list[ArchiveWorker] | None:
+        started = queue.started()
         found = archiver.workers()
-        return found if len(found) == rows == len(queue.started()) else None
+        return found if len(found) == rows == len(started) else None
 
     return wait_until(workers, within=30, what=f"{rows} rows are started and their workers at work")
 
