@@ -29,8 +29,12 @@ from exporter.queues.table import Columns
 from exporter.queues.table.options import WorkerOptions
 from exporter.tracker import Ending
 from healers.metrics import MODES, PROBE_OUTCOMES
-from healers.options import HostOptions
+from healers.options import HealingOptions, HostOptions, LedgerOptions
 from healers.reasons import Liveness, Reason
+from healers.refusals import RefusalReason
+from healers.resets.meltano import MeltanoHealing
+from healers.resets.table import TableHealing
+from healers.tallying import COUNTED_OUTCOMES
 from queuemedic.cli import main as program
 from queuemedic.commands.check import DATABASE_DOWN, STUCK
 from queuemedic.config_file.model import WebOptions
@@ -40,19 +44,6 @@ REFERENCE: Final = Path(__file__).parent / "reference"
 NOTICE: Final = "<!-- Made by docs/generate.py: change the code or that file, not this page. -->"
 HELP_WIDTH: Final = 78  # what click makes of a terminal of 80 columns
 
-
-def _waiting_for(what: str, names: str) -> dict[str, str]:
-    return dict.fromkeys(names.split(), what)
-
-
-# A test compares this with what the code publishes.
-NOT_YET: Final[Mapping[str, str]] = {
-    **_waiting_for(
-        "the healer",
-        "heals_total heal_refusals_total blocked_heals quarantined_jobs breaker_open"
-        " heal_delay_seconds heal_pass_timestamp_seconds healer_leader",
-    ),
-}
 
 LIMITS: Final = ("stuck_after", "timeout_after", "worker_timeout_after", "stale_after", "run_expected_every")
 LABELS: Final[Mapping[str, str]] = {
@@ -68,12 +59,14 @@ LABELS: Final[Mapping[str, str]] = {
     "report": "Matomo's report within the plugin; other beyond `max_reports`",
     "host": "the host that the rows record, by its configured name; none without one; other beyond `max_hosts`",
     "verdict": ", ".join(Liveness),
-    "reason": f"of stuck jobs: {', '.join(StuckReason)}; of verdicts: {', '.join(Reason)}",
+    "reason": f"of stuck jobs: {', '.join(StuckReason)}; of verdicts: {', '.join(Reason)};"
+    f" of refusals: {', '.join(RefusalReason)}",
     "limit": ", ".join(LIMITS),
     "label": "host, kind, report",
     "outcome": f"of polls: {', '.join(OUTCOMES)}; of attempts: {', '.join(Ending)};"
-    f" of runs: {', '.join(RUN_OUTCOMES)}, other; of probes: {', '.join(PROBE_OUTCOMES)}",
-    "mode": f"{', '.join(MODES)}; in this version always disabled",
+    f" of runs: {', '.join(RUN_OUTCOMES)}, other; of probes: {', '.join(PROBE_OUTCOMES)};"
+    f" of heals: {', '.join(COUNTED_OUTCOMES)}",
+    "mode": ", ".join(MODES),
 }
 
 MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -142,6 +135,30 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "command": "Words that must all be among a worker's arguments; a leading `*` stands for any beginning.",
         "child_marks": "Words among the arguments of work that can outlive its worker.",
     },
+    "healing": {
+        "mode": "`reset` puts orphaned jobs back, `dry_run` says what it would do, `disabled` does neither.",
+        "write_url": "An account that may do just what a reset does, on the very server and database that are watched.",
+        "write_url_file": "A file that holds such a URL and nothing else, read again at each new connection.",
+        "heal_after": "The least age of a started job, on the database's clock.",
+        "confirm_after": "How long after the first proof of death the second may come, over a new connection.",
+        "max_resets_per_hour": "How many jobs are put back within an hour; a restart refills nothing.",
+        "max_resets_per_job": "`{resets: 3, within: 24h}`: beyond it a job that kills its workers is left alone.",
+        "windows": "When jobs are put back, such as `[Mon-Fri 22:00-06:00 Europe/Berlin]`; `[]` is never.",
+        "max_load_per_processor": "Nothing is put back whose worker died on a host with more load than this.",
+        "breaker": "`{max_dead_ratio: 0.5, min_hosts: 3, cool_down: 10m}`: stop where so many hosts lose workers.",
+    },
+    "meltano healing": {
+        "trust_heartbeat": "Without `workers_on`, believe a heartbeat that stands still for 5 minutes; no guarantee.",
+    },
+    "table healing": {
+        "reset": "What a job is set to that is put back, such as `{locked_at: null, locked_by: null}`.",
+    },
+    "ledger": {
+        "url": "`sqlite:////path/of/ledger.db`; for several instances `postgresql://…` or `mysql://…`.",
+        "url_file": "A file that holds such a URL and nothing else.",
+        "tls": "How the connection is verified, see above.",
+        "keep": "For how long it remembers what was healed and seen.",
+    },
     "hosts": {
         "aliases": "Further names under which workers record this host.",
         "via": "How it is asked about its workers: over `ssh`, or `local`, which is the machine Queuemedic runs on.",
@@ -176,12 +193,6 @@ LABELS_HEAD: Final = """\
 And the client library's own metrics of the process, such as `process_resident_memory_bytes`.
 
 ## Labels
-"""
-
-RESERVED_HEAD: Final = """\
-## Declared, but not published by this version
-
-Their names and labels are reserved; this version does not publish them.
 """
 
 CONFIGURATION_HEAD: Final = """\
@@ -245,6 +256,20 @@ TLS_HEAD: Final = """\
 `tls: {}` verifies the server by the system's authorities; `tls:` with nothing behind it is no `tls` at all.
 """
 
+HEALING_HEAD: Final = """\
+### `healing`
+
+What is done about orphaned jobs; [how to heal](../howto/heal.md) begins with `dry_run`.
+"""
+
+LEDGER_HEAD: Final = """\
+## `ledger`
+
+The healer's own database: what was intended and done, what was seen of workers and hosts, and what stops healing.
+An address alone, `ledger: sqlite:////var/lib/queuemedic/ledger.db`, stands for `ledger: {url: …}`.
+Without this key `serve` keeps one only where some queue's `healing.mode` is not `disabled`.
+"""
+
 HOSTS_HEAD: Final = """\
 ## `hosts.NAME`
 
@@ -277,20 +302,14 @@ def main(arguments: Sequence[str] | None = None, *, folder: Path = REFERENCE) ->
 
 
 def metrics_page() -> str:
-    """Every metric, first those that this version publishes."""
-    reserved = [metric for metric in (*QUEUE_METRICS, *PROGRAM_METRICS) if metric.name in NOT_YET]
+    """Every metric."""
     return _page(
         METRICS_HEAD,
-        _metrics_table(metric for metric in QUEUE_METRICS if metric.name not in NOT_YET),
+        _metrics_table(QUEUE_METRICS),
         "## Of the program",
-        _metrics_table(metric for metric in PROGRAM_METRICS if metric.name not in NOT_YET),
+        _metrics_table(PROGRAM_METRICS),
         LABELS_HEAD,
         _table(("Label", "Values"), ((f"`{name}`", values) for name, values in LABELS.items())),
-        RESERVED_HEAD,
-        _table(
-            ("Metric", "Type", "Labels", "Stale", "It needs"),
-            ((*_signature(metric), NOT_YET[metric.name]) for metric in reserved),
-        ),
     )
 
 
@@ -320,8 +339,14 @@ def configuration_page() -> str:
         _options_table(WorkerOptions, "worker"),
         TLS_HEAD,
         _options_table(TlsOptions, "tls"),
-        "### `healing`",
-        "This version judges workers and heals nothing; `mode` is `disabled`, and everything else is refused.",
+        HEALING_HEAD,
+        _options_table(HealingOptions, "healing"),
+        "And for Meltano:",
+        _options_table(MeltanoHealing, "meltano healing", without=frozenset(HealingOptions.model_fields)),
+        "And for a table:",
+        _options_table(TableHealing, "table healing", without=frozenset(HealingOptions.model_fields)),
+        LEDGER_HEAD,
+        _options_table(LedgerOptions, "ledger"),
         HOSTS_HEAD,
         _options_table(HostOptions, "hosts"),
     )
@@ -400,18 +425,27 @@ def _default(model: type[BaseModel], name: str) -> str:
     """Say what holds where the key is not given, as a person would write it."""
     field: FieldInfo = model.model_fields[name]
     match field.default:
-        case _ if field.default is PydanticUndefined:
+        case _ if field.is_required():
             return "required"
+        case _ if field.default is PydanticUndefined:
+            return "nothing"
         case None:
             hint = field.description or ""
             return hint.removeprefix("default: ") if hint.startswith("default: ") else "none"
+        case BaseModel():
+            return "see there"
+    return f"`{_show(field.default)}`"
+
+
+def _show(value: object) -> str:
+    match value:
         case timedelta() as span:
-            return f"`{show_duration(span)}`"
+            return show_duration(span)
         case tuple():
-            return "`[]`"
+            return "[]"
         case bool(is_true):
-            return f"`{str(is_true).lower()}`"
-    return f"`{field.default}`"
+            return str(is_true).lower()
+    return str(value)
 
 
 def _form(model: type[BaseModel], name: str) -> str:
@@ -422,15 +456,23 @@ def _form(model: type[BaseModel], name: str) -> str:
 
 
 def _form_of(schema: Mapping[str, Any]) -> str:
-    words = {"path": "path", "string": "text", "array": "list of texts", "boolean": "true or false"}
+    words = {
+        "path": "path",
+        "string": "text",
+        "array": "list of texts",
+        "boolean": "true or false",
+        "object": "mapping",
+    }
     if "$ref" in schema:
         return "`{sql: …}`" if schema["$ref"].endswith("/Sql") else "mapping"
     if choices := schema.get("enum", [schema["const"]] if "const" in schema else ()):
         return " or ".join(f"`{choice}`" for choice in choices)
     if schema["type"] == "integer":
-        return f"{schema['minimum']} to {schema['maximum']}"
+        most = f"to {schema['maximum']}" if "maximum" in schema else "or more"
+        return f"{schema['minimum']} {most}"
     if schema["type"] == "number":
-        return f"above {schema['exclusiveMinimum']:g}, at most {schema['maximum']:g}"
+        most = f", at most {schema['maximum']:g}" if "maximum" in schema else ""
+        return f"above {schema['exclusiveMinimum']:g}{most}"
     if "examples" in schema:
         return {"15s": "duration", "127.0.0.1:9847": "`host:port`"}.get(schema["examples"][0], "URL")
     return words[schema.get("format", schema["type"])]

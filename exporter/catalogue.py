@@ -251,15 +251,26 @@ QUEUE_METRICS = (
     _gauge("orphaned_jobs", "queue host", "Started jobs whose worker is proven dead, not yet reset."),
     _gauge("healing_mode", "queue mode", "1 for the mode in force: disabled, dry_run, reset or paused.", lasting=True),
     _counter("heals_total", "queue outcome", "Heals by outcome, once for each attempt and outcome; dry runs too."),
-    _counter("heal_refusals_total", "queue reason", "Heals refused by a guard, once for each attempt and reason."),
+    _counter(
+        "heal_refusals_total",
+        "queue reason",
+        "Heals refused by a guard, once for each attempt and reason: of orphaned jobs, and of stuck ones that nobody can judge.",
+    ),
     _gauge("blocked_heals", "queue reason", "Orphaned jobs that a guard keeps from being reset now."),
-    _gauge("quarantined_jobs", "queue", "Jobs left alone because they kept killing their worker.", lasting=True),
+    _gauge(
+        "quarantined_jobs", "queue", "Orphaned jobs left alone because they kept killing their worker.", lasting=True
+    ),
     _gauge(
         "breaker_open", "queue", "1 while healing is stopped because too many hosts look dead at once.", lasting=True
     ),
     _histogram("heal_delay_seconds", "queue", "From first judged dead to reset."),
     _gauge("heal_pass_timestamp_seconds", "queue", "When the last healing pass was completed.", lasting=True),
-    _gauge("healer_leader", "queue", "1 if this instance's last pass held the queue's lock.", lasting=True),
+    _gauge(
+        "healer_leader",
+        "queue",
+        "1 if this instance had the queue's lock in the last pass that wanted it; 0 where none did yet.",
+        lasting=True,
+    ),
 )
 
 PROGRAM_METRICS = (

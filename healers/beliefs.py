@@ -1,12 +1,13 @@
 """Hold what is believed of every started attempt, between polls that read them and hosts that are asked.
 
 Polls bring attempts, rounds bring answers; both are judged at once, and what they teach is remembered. What is held is
-replaced under one lock and never changed in place, so readers need none. Nothing is asked or written under that lock.
+replaced under one lock and never changed in place, so readers need none. Nothing is asked or written under that lock:
+`keep` hands on what was learned, in the order in which it was learned, for whoever may wait for a ledger.
 """
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from .probes.protocol import HostAnswer, NoAnswer, Silence
 from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove
 from .rounds import Heard, Host, Placement, Round, Watched, find_duplicates, plan_round, plan_unplaced
 from .runs import Stillness, follow_stillness, judge_runs
-from .sightings import Learned, Sightings, notice
+from .sightings import Learned, Retired, Sightings, notice
 from .verdicts import Verdict, doubt_of, judge, not_asked
 
 
@@ -48,6 +49,8 @@ class Beliefs:
     def __init__(self, hosts: Iterable[Host], *, sightings: Sightings | None = None) -> None:
         self._hosts = {host.name: host for host in hosts}
         self._lock = threading.Lock()
+        self._keeping = threading.Lock()
+        self._unkept = Learned()
         self._queues: dict[QueueName, QueueBeliefs] = {}
         self._confirm_after: dict[QueueName, timedelta] = {}
         self._heard: dict[str, Heard] = {}
@@ -61,6 +64,46 @@ class Beliefs:
         """Return why the last round of a host gave no usable answer; None where it did, or there was none."""
         heard = self._heard.get(host)
         return doubt_of(heard, self._duplicates()) if heard else None
+
+    def find_witnesses(self, queue: QueueName) -> Mapping[AttemptKey, frozenset[str]]:
+        """Return, for each attempt of a queue, the hosts whose last answer is usable and is about it."""
+        witnesses: defaultdict[AttemptKey, frozenset[str]] = defaultdict(frozenset)
+        heard, duplicates = dict(self._heard), self._duplicates()
+        for name, one in heard.items():
+            if doubt_of(one, duplicates) is None:
+                for key in (*one.round.attempts, *one.round.runs):
+                    if key.queue == queue:
+                        witnesses[key] |= {name}
+        return witnesses
+
+    def keep(self, remember: Callable[[Learned], None]) -> None:
+        """Hand on what was learned since the last time; what cannot be kept is tried again, but for what is gone.
+
+        Returns at once where another thread is at it. Raises what `remember` raises.
+        """
+        if not self._keeping.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                learned, self._unkept = self._unkept, Learned()
+            try:
+                remember(learned)
+            except BaseException:
+                with self._lock:
+                    self._unkept = replace(learned, gone=frozenset()).then(self._unkept)
+                raise
+        finally:
+            self._keeping.release()
+
+    def adopt(self, kept: Sightings) -> None:
+        """Take up what an earlier run has seen, beneath what was seen since."""
+        with self._lock:
+            self.sightings = self.sightings.on_top_of(kept)
+
+    def retire(self, retired: Mapping[str, Retired]) -> None:
+        """Take up which hosts people have given up."""
+        with self._lock:
+            self.sightings = replace(self.sightings, retired=retired)
 
     def take(
         self,
@@ -176,7 +219,8 @@ class Beliefs:
 
     def _learn(self, learned: Learned) -> None:
         self.sightings = self.sightings.learn(learned)
+        self._unkept = self._unkept.then(learned)
 
     def _duplicates(self) -> frozenset[str]:
-        answers = {name: heard.answer for name, heard in self._heard.items()}
+        answers = {name: heard.answer for name, heard in dict(self._heard).items()}
         return find_duplicates({name: answer for name, answer in answers.items() if isinstance(answer, HostAnswer)})

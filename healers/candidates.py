@@ -13,7 +13,8 @@ class Candidate:
     """An attempt with its verdict; an alive one is no candidate for a reset, but the breaker counts its host.
 
     `hosts`: the configured hosts whose usable answers of this pass the verdict rests on; none where nobody answered.
-    `is_confirmed`: dead by both proofs, and neither has expired. `dead_at`: when it was first judged dead.
+    `is_confirmed`: dead by both proofs, and neither has expired. `first_verdict`: the one that first said dead, at
+    `dead_at`.
     `is_enrolled`: its worker, or that of any earlier attempt with the same host and pid, was once seen alive; for the
     breaker, and for nothing else. `resets`: of jobs with its natural key, within the budget's time; None: not known.
     """
@@ -26,6 +27,7 @@ class Candidate:
     is_enrolled: bool
     first_seen_at: datetime | None
     resets: int | None
+    first_verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         if self.verdict.key != self.attempt.key:

@@ -13,11 +13,11 @@ from exporter.histogram import Histogram
 from exporter.tracker import NO_HOST, History
 
 from .beliefs import QueueBeliefs
-from .options import HealingOptions
 from .probes.protocol import Silence
 from .reasons import Liveness
+from .tallying import PAUSED, HealStatus
 
-MODES = ("disabled", "dry_run", "reset", "paused")
+MODES = ("disabled", "dry_run", "reset", PAUSED)
 OK = "ok"
 PROBE_OUTCOMES = (OK, *(silence.value for silence in Silence if silence is not Silence.NOT_CONFIGURED))
 
@@ -36,13 +36,35 @@ class HostStatus:
     probes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(PROBE_OUTCOMES, 0))
     durations: Histogram = field(default_factory=lambda: Histogram(bounds=FAST_BUCKETS))
 
+    @property
+    def load_per_processor(self) -> float | None:
+        """The load average by processor, where the host said both."""
+        return self.load_average / self.processors if self.load_average is not None and self.processors else None
 
-def collect_healing(queue: str, healing: HealingOptions) -> Iterable[Family]:
+
+def collect_mode(queue: str, mode: str) -> Iterable[Family]:
     """Say which mode is in force for a queue."""
     families = Families(queue)
-    for mode in MODES:
-        families.set("healing_mode", mode == healing.mode, mode)
+    for known in MODES:
+        families.set("healing_mode", known == mode, known)
     return families
+
+
+def collect_heals(status: HealStatus) -> Iterable[Family]:
+    """Return the families of a queue that is healed, or would be."""
+    families = Families(status.queue)
+    for outcome, number in status.heals.items():
+        families.set("heals_total", number, outcome)
+    for reason, number in status.refusals.items():
+        families.set("heal_refusals_total", number, reason)
+    for reason, number in status.blocked.items():
+        families.set("blocked_heals", number, reason)
+    families.set("quarantined_jobs", status.quarantined)
+    families.set("breaker_open", status.is_breaker_open)
+    families.set_histogram("heal_delay_seconds", status.delays)
+    families.set_date("heal_pass_timestamp_seconds", status.passed_at)
+    families.set("healer_leader", status.is_leader)
+    return [*collect_mode(status.queue, status.mode), *families]
 
 
 def collect_verdicts(queue: str, held: QueueBeliefs, history: History) -> Iterable[Family]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from exporter.options import Duration, Options
+from exporter.options import Duration, Options, TlsSection
 from exporter.secrets import DatabaseUrl
 
 from .windows import EXAMPLE, Window, read_window
@@ -71,6 +71,21 @@ class HealingOptions(Options):
     def _one_url(self) -> Self:
         if self.write_url is not None and self.write_url_file is not None:
             raise ValueError("found write_url and write_url_file; give one of them")
+        return self
+
+
+class LedgerOptions(Options):
+    """The healer's own database, and for how long it remembers."""
+
+    url: DatabaseUrl | None = Field(None, description="default: ledger.db in $STATE_DIRECTORY, else in a state folder")
+    url_file: Path | None = Field(None, description="a file that holds url")
+    tls: TlsSection = None
+    keep: Duration = timedelta(days=400)
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Self:
+        if self.url is not None and self.url_file is not None:
+            raise ValueError("found url and url_file; give one of them")
         return self
 
 

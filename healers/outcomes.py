@@ -1,8 +1,9 @@
 """What a reset comes to, and the row it is about; pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from exporter.jobs import AttemptKey, Claim, DriverValue
 
@@ -38,10 +39,11 @@ class OriginalRow:
     """A whole row as the driver read it, on the connection that will write; `claim` is what it says now.
 
     Of PostgreSQL every value is its text, which the server takes back for any type. `is_put_back`: the row is as a
-    reset leaves it, whoever did that.
+    reset leaves it, whoever did that. `changing`: what a reset changes inside of a value, as it was before.
     """
 
     claim: Claim
     is_started: bool
     values: Mapping[str, DriverValue]
     is_put_back: bool = False
+    changing: Mapping[str, DriverValue] = field(default_factory=lambda: MappingProxyType({}))

@@ -51,13 +51,18 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """An attempt that was judged dead, and not otherwise since `first_dead_at`; `verdict` is the latest."""
+    """An attempt that was judged dead, and not otherwise since `first_verdict`; `verdict` is the latest."""
 
     claim: Claim
     verdict: Verdict
-    first_dead_at: datetime
+    first_verdict: Verdict
     first: Proof
     second: Proof | None = None
+
+    @property
+    def first_dead_at(self) -> datetime:
+        """When it was first judged dead."""
+        return self.first_verdict.seen_at
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -94,7 +99,7 @@ def follow(
         claim = claims.get(verdict.key)
         if verdict.value is not Liveness.DEAD or claim is None:
             continue
-        first = Suspect(claim=claim, verdict=verdict, first_dead_at=verdict.seen_at, first=proof)
+        first = Suspect(claim=claim, verdict=verdict, first_verdict=verdict, first=proof)
         after[verdict.key] = _follow_one(known, first, confirm_after) if known else first
     return after
 
@@ -126,7 +131,7 @@ def _follow_one(known: Suspect, new: Suspect, confirm_after: timedelta) -> Suspe
     """Return a suspect after one more dead verdict; `new` is what it would be if this were the first."""
     if known.claim != new.claim:
         return new
-    new = replace(new, first_dead_at=known.first_dead_at)
+    new = replace(new, first_verdict=known.first_verdict)
     proof = new.first
     first = next((one for one in (known.first, known.second) if one and not one.has_expired(proof.ended_seconds)), None)
     if first is None or first.witnesses != proof.witnesses:

@@ -102,6 +102,19 @@ class Learned:
     gone: frozenset[AttemptKey] = frozenset()
     returned: frozenset[str] = frozenset()
 
+    def then(self, later: Self) -> Self:
+        """Return this and what was learned after it, in one."""
+        attempts = {key: known for key, known in self.attempts.items() if key not in later.gone}
+        return replace(
+            self,
+            attempts=MappingProxyType({**attempts, **later.attempts}),
+            boots=MappingProxyType({**self.boots, **later.boots}),
+            proven=self.proven | later.proven,
+            workers=self.workers | later.workers,
+            gone=(self.gone - later.attempts.keys()) | later.gone,
+            returned=self.returned | later.returned,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sightings:
@@ -130,6 +143,46 @@ class Sightings:
             proven=self.proven | learned.proven,
             workers=self.workers | learned.workers,
         )
+
+    def on_top_of(self, earlier: Self) -> Self:
+        """Return these with what was known earlier; of an attempt and of a host both are told in one."""
+        attempts = {key: merge(earlier.attempts.get(key), known) for key, known in self.attempts.items()}
+        boots = {host: _join(earlier.boots.get(host, ()), known) for host, known in self.boots.items()}
+        return replace(
+            self,
+            attempts=MappingProxyType({**earlier.attempts, **attempts}),
+            boots=MappingProxyType({**earlier.boots, **boots}),
+            retired=MappingProxyType({**earlier.retired, **self.retired}),
+            proven=earlier.proven | self.proven,
+            workers=earlier.workers | self.workers,
+        )
+
+
+def merge(earlier: AttemptSighting | None, later: AttemptSighting) -> AttemptSighting:
+    """Return what two have seen of one attempt; a boot that is left out could hide that there are two machines."""
+    if earlier is None:
+        return later
+    asked = [at for at in (earlier.asked_at, later.asked_at) if at is not None]
+    boots = later.boots
+    if not set(earlier.boots) <= set(boots):
+        boots = (*(boot for boot in earlier.boots if boot not in boots), *boots)
+    return AttemptSighting(
+        first_seen_at=min(earlier.first_seen_at, later.first_seen_at),
+        asked_at=min(asked, default=None),
+        enrolment=later.enrolment or earlier.enrolment,
+        boots=boots,
+    )
+
+
+def _join(earlier: tuple[Boot, ...], later: tuple[Boot, ...]) -> tuple[Boot, ...]:
+    """Return the boots of a host in turn; the last of an earlier run may go on in this one."""
+    if earlier and later and earlier[-1].name == later[0].name:
+        return (
+            *earlier[:-1],
+            replace(later[0], first_at=earlier[-1].first_at, is_reboot=earlier[-1].is_reboot),
+            *later[1:],
+        )
+    return (*earlier, *later)
 
 
 def notice(

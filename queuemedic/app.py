@@ -6,7 +6,7 @@ time go to one database server.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,36 +18,45 @@ from weakref import WeakValueDictionary
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers import SchedulerNotRunningError
 from apscheduler.schedulers.background import BackgroundScheduler
+from prometheus_client import Metric as Family
 from prometheus_client import ProcessCollector
 
 from exporter import clock
 from exporter.collector import QueueStatus, collect_program, collect_queue
-from exporter.errors import ConfigurationError
 from exporter.jobs import QueueName
 from exporter.page import Format, Page
 from exporter.poller import Polled, Poller
-from exporter.queues.meltano import MeltanoOptions
 from exporter.queues.protocol import Queue
 from exporter.slots import ServerSlots
 from healers.asking import HostAsker, read_moment
 from healers.beliefs import Beliefs, QueueBeliefs
-from healers.metrics import collect_healing, collect_hosts, collect_verdicts
-from healers.options import HealingOptions
+from healers.gathering import Seen
+from healers.metrics import collect_hosts, collect_mode, collect_verdicts
 from healers.probes.protocol import Probe
-from healers.rounds import Host, Placement
 
 from . import __version__
+from .building import (
+    make_hosts,
+    make_placement,
+    make_probes,
+    make_queues,
+    make_resets,
+    map_aliases,
+)
 from .config import Config, QueueSection
-from .systems import make_probe, make_queue
+from .healing import PART as HEALS
+from .healing import Healing
 
 POLLS_PER_SERVER = 2
-POLLING, FAILING, PROBING, BEATING = "polling", "failing", "probing", "beating"
-PROGRAM, HOSTS, VERDICTS = "/program", "/hosts", "/verdicts"
+POLLING, FAILING, PROBING, HEALING, BEATING = "polling", "failing", "probing", "healing", "beating"
+PROGRAM, HOSTS, VERDICTS = "/program", "/hosts/", "/verdicts/"
 PROGRAM_SECONDS = 5.0
 BUSY_RETRY = timedelta(seconds=1)
 JITTER = 0.05
 FIRST_ASKED_AFTER = timedelta(seconds=1)  # the first polls bring what to ask about
+FORGETS_AFTER = timedelta(minutes=10)
 CHECK_THREADS = 16
 
 
@@ -78,6 +87,7 @@ class App:
         self._jobs: dict[Poller, str] = {}
         self._numbers = count()
         self._beliefs = Beliefs(())
+        self.healing = Healing(config, get_beliefs=lambda: self._beliefs, publish=self._publish_heals)
         self._built = Built(config=replace(config, queues={}, hosts={}), pollers={}, askers={}, built_at=clock.now())
         self.apply(config)
 
@@ -105,6 +115,20 @@ class App:
         """Return what is held of the workers of a queue; None until it was read."""
         return self._beliefs.of(queue)
 
+    def see(self, poller: Poller) -> Seen | None:
+        """Return what a healing pass of a queue goes by; None until it was read."""
+        held = self._beliefs.of(poller.name)
+        if held is None:
+            return None
+        return Seen(
+            status=poller.status,
+            held=held,
+            sightings=self._beliefs.sightings,
+            witnesses=self._beliefs.find_witnesses(poller.name),
+            loads={one.status.name: one.status.load_per_processor for one in self.askers if one.status.is_up},
+            moment=read_moment(),
+        )
+
     def apply(self, config: Config, *, only_check: bool = False) -> None:
         """Put a configuration in force; raises ConfigurationError with every fault, and then nothing has changed.
 
@@ -112,9 +136,9 @@ class App:
         the section names now leads to another database. The others begin anew. Waits for no poll: one that hangs in a
         queue that is gone closes its connection when it ends.
         """
-        last, aliases = self._built, _aliases(config)
-        queues = _make_queues(config)
-        probes = None if config.hosts == last.config.hosts else _make_probes(config)
+        last, aliases = self._built, map_aliases(config)
+        queues, resets = make_queues(config), make_resets(config)
+        probes = None if config.hosts == last.config.hosts else make_probes(config)
         if only_check:
             return
         kept = {
@@ -127,7 +151,7 @@ class App:
         for poller in gone:
             self._unschedule(poller)
         owners = {name: poller.queue for name, poller in kept.items()} | queues
-        parts = {part: queue for name, queue in owners.items() for part in (str(name), f"{VERDICTS}/{name}")}
+        parts = {f"{sort}{name}": queue for name, queue in owners.items() for sort in ("", VERDICTS, HEALS)}
         self._page.assign(parts)
         for poller in kept.values():
             poller.rename_hosts(aliases)
@@ -137,6 +161,7 @@ class App:
         self._built = Built(
             config=config, pollers=MappingProxyType(pollers), askers=MappingProxyType(askers), built_at=clock.now()
         )
+        self.healing.replace(config, made, resets)
         self._program_due = 0.0
         if askers is not last.askers:
             self._change_hosts(last, config)
@@ -170,15 +195,20 @@ class App:
         `beat` is called at its own interval by the same scheduler, in a thread that no poll can take from it.
         """
         scheduler = self._scheduler = BackgroundScheduler(
-            executors={POLLING: Pool(16), FAILING: Pool(4), PROBING: Pool(32), BEATING: Pool(1)},
+            executors={POLLING: Pool(16), FAILING: Pool(4), PROBING: Pool(32), HEALING: Pool(2), BEATING: Pool(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
         # A poll that takes longer than its interval is no fault; how long it took is published.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        if self.healing.is_needed:
+            self.healing.keeper.keep()
         for poller in self.pollers:
             self._schedule(poller)
         self._schedule_askers()
+        scheduler.add_job(
+            self.healing.forget, "interval", executor=HEALING, days=1, next_run_time=clock.now() + FORGETS_AFTER
+        )
         if beat is not None:
             scheduler.add_job(beat, "interval", executor=BEATING, seconds=beat_seconds, next_run_time=clock.now())
         scheduler.start()
@@ -191,9 +221,11 @@ class App:
     def close(self, *, within_seconds: float) -> bool:
         """Close every connection that no poll uses any more; False if some poll had not ended in time."""
         ends = clock.monotonic_seconds() + within_seconds
-        has_closed = True
+        has_closed = self.healing.end(within_seconds=within_seconds)
         for poller in self.pollers:
             has_closed &= poller.close(within_seconds=max(0.0, ends - clock.monotonic_seconds()))
+        if has_closed:
+            self.healing.keeper.close()
         return has_closed
 
     def find_unready(self) -> Sequence[str]:
@@ -212,16 +244,7 @@ class App:
 
     def _make_askers(self, config: Config, probes: Mapping[str, Probe]) -> dict[str, HostAsker]:
         """Begin to hold beliefs of these hosts, without forgetting what was seen, and make those that ask them."""
-        hosts = [
-            Host(
-                name=name,
-                aliases=frozenset(options.aliases),
-                machine_id=options.machine_id,
-                has_own_namespace=options.pid_namespace == "own",
-            )
-            for name, options in config.hosts.items()
-            if options.via
-        ]
+        hosts = make_hosts(config)
         self._beliefs = Beliefs(hosts, sightings=self._beliefs.sightings)
         return {
             host.name: HostAsker(
@@ -241,7 +264,7 @@ class App:
         if self._scheduler:
             for name in last.askers:
                 with suppress(JobLookupError):
-                    self._scheduler.remove_job(f"{HOSTS}/{name}")
+                    self._scheduler.remove_job(f"{HOSTS}{name}")
             self._schedule_askers()
         for asker in last.askers.values():
             asker.close()
@@ -254,7 +277,7 @@ class App:
             self._scheduler.add_job(
                 asker.ask,
                 "interval",
-                id=f"{HOSTS}/{name}",
+                id=f"{HOSTS}{name}",
                 executor=PROBING,
                 seconds=every,
                 jitter=every * JITTER,
@@ -268,7 +291,7 @@ class App:
                 queue.name,
                 status.reading,
                 signs=queue.signs,
-                placement=_placement(section),
+                placement=make_placement(section),
                 confirm_after=section.healing.confirm_after,
                 now=read_moment(),
             )
@@ -278,28 +301,50 @@ class App:
         self._page.update(HOSTS, collect_hosts(asker.status for asker in self.askers))
         for poller in filter(None, map(self._built.pollers.get, queues)):
             self._publish_verdicts(poller.queue, poller.status, poller.fresh_until)
+            self._heal_soon(poller.name)
 
     def _publish_verdicts(self, queue: Queue, status: QueueStatus, valid_until: float) -> None:
         held = self._beliefs.of(queue.name)
         if held is not None:
             families = collect_verdicts(queue.name, held, status.history)
-            self._page.update(f"{VERDICTS}/{queue.name}", families, valid_until=valid_until, owner=queue)
+            self._page.update(f"{VERDICTS}{queue.name}", families, valid_until=valid_until, owner=queue)
 
     def _make_poller(self, queue: Queue, section: QueueSection, aliases: Mapping[str, str]) -> Poller:
         def publish(status: QueueStatus, valid_until: float) -> None:
-            families = [*collect_queue(status), *collect_healing(status.name, section.healing)]
+            families = [*collect_queue(status)]
+            if section.healing.mode == "disabled":
+                families += collect_mode(status.name, section.healing.mode)
             self._page.update(status.name, families, valid_until=valid_until, owner=queue)
             self._take(queue, status, section)
             self._publish_verdicts(queue, status, valid_until)
+            self._heal_soon(queue.name)
 
         slots = self._slots.setdefault(queue.server, ServerSlots(POLLS_PER_SERVER))
         return Poller(queue, section.options, aliases=aliases, server_slots=slots, publish=publish)
+
+    def _heal_soon(self, queue: QueueName) -> None:
+        """Have a pass made; one that is due already is the same, and while one runs, the next poll brings another."""
+        scheduler = self._scheduler
+        if scheduler and self.healing.is_needed:
+            with suppress(SchedulerNotRunningError):
+                scheduler.add_job(
+                    self._heal, args=[queue], id=f"{HEALS}{queue}", executor=HEALING, replace_existing=True
+                )
+
+    def _heal(self, queue: QueueName) -> None:
+        poller = self._built.pollers.get(queue)
+        if poller is not None:
+            self.healing.run_pass(poller, self.see)
+
+    def _publish_heals(self, poller: Poller, part: str, families: Iterable[Family]) -> None:
+        self._page.update(f"{part}{poller.name}", families, valid_until=poller.fresh_until, owner=poller.queue)
 
     def _schedule(self, poller: Poller, executor: str = POLLING) -> None:
         """Let the scheduler poll; each poller has a job of its own, also where its queue had one before."""
         scheduler = self._scheduler
         if scheduler is None:
             return
+        self.healing.warn(poller.name)
         job = self._jobs[poller] = f"{poller.name} {next(self._numbers)}"
         every = poller.status.options.poll_every.total_seconds()
 
@@ -330,64 +375,13 @@ class App:
                 self._scheduler.remove_job(job)
 
 
-def _make_queues(config: Config) -> dict[QueueName, Queue]:
-    queues: dict[QueueName, Queue] = {}
-    faults: list[str] = []
-    asked = [name for name, host in config.hosts.items() if host.via]
-    for name, section in config.queues.items():
-        if section.healing != HealingOptions():
-            right = "this version judges workers and heals nothing; leave the section out"
-            faults.append(f"queues.{name}.healing: {right}")
-        for host in getattr(section.options, "workers_on", ()):
-            if host not in asked:
-                right = f"write {', '.join(asked) or 'it under hosts: with via: local'}"
-                faults.append(f"queues.{name}.workers_on: {host!r} is no host that is asked; {right}")
-        try:
-            queues[name] = make_queue(name, section.system, section.options)
-        except ConfigurationError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise ConfigurationError(*faults)
-    return queues
-
-
-def _make_probes(config: Config) -> dict[str, Probe]:
-    probes: dict[str, Probe] = {}
-    faults: list[str] = []
-    for name, options in config.hosts.items():
-        try:
-            if options.via:
-                probes[name] = make_probe(options)
-        except ConfigurationError as error:
-            faults.extend(f"hosts.{name}: {fault}" for fault in error.faults)
-    if faults:
-        raise ConfigurationError(*faults)
-    return probes
-
-
 def _is_same(name: QueueName, poller: Poller, old: Config, new: Config) -> bool:
     """Whether a queue goes on as it is: an equal section, and no host that it has seen goes by another name now."""
     if old.queues[name] != new.queues.get(name):
         return False
-    before, after = _aliases(old), _aliases(new)
+    before, after = map_aliases(old), map_aliases(new)
     changed = {alias for alias in before.keys() | after.keys() if before.get(alias) != after.get(alias)}
     return not poller.sees(changed | {before[alias] for alias in changed & before.keys()})
-
-
-def _aliases(config: Config) -> Mapping[str, str]:
-    return {alias: name for name, host in config.hosts.items() for alias in host.aliases}
-
-
-def _placement(section: QueueSection) -> Placement | None:
-    """Say where the workers of a queue run whose rows record no host; None where they do."""
-    options = section.options
-    if not isinstance(options, MeltanoOptions):
-        return None
-    return Placement(
-        workers_on=options.workers_on,
-        workers_user=options.workers_user,
-        project=str(options.project) if options.project else None,
-    )
 
 
 def _retire(pollers: Sequence[Poller]) -> None:

@@ -57,6 +57,7 @@ def write(config: Config) -> str:
     """
     sections: dict[str, Written] = {
         "web": _written(config.web),
+        **({"ledger": _written(config.ledger)} if config.ledger else {}),
         "queues": {
             name: {"system": queue.system, **_written(queue.options), "healing": _written(queue.healing)}
             for name, queue in config.queues.items()

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
 from exporter.options import show_duration
-from healers.options import HostOptions
+from healers.options import HostOptions, LedgerOptions
 
 from .config_file.model import QUEUE_NAME, ListenAddress, WebOptions
 from .systems import SystemOptions
@@ -26,7 +26,7 @@ NARROW = frozenset({"pattern", "enum", "const", "minLength", "maxLength"})
 
 def editor_schema(systems: Mapping[str, SystemOptions]) -> JsonSchemaValue:
     """Return the schema of a configuration that may use `systems`."""
-    models: list[type[BaseModel]] = [WebOptions, HostOptions]
+    models: list[type[BaseModel]] = [WebOptions, LedgerOptions, HostOptions]
     models += dict.fromkeys(model for system in systems.values() for model in (system.queue, system.healing))
     references, schema = models_json_schema([(model, "validation") for model in models], schema_generator=_AsWritten)
     definitions = {name: _with_variables(definition) for name, definition in schema["$defs"].items()}
@@ -50,6 +50,7 @@ def editor_schema(systems: Mapping[str, SystemOptions]) -> JsonSchemaValue:
         "required": ["queues"],
         "properties": {
             "web": _or_nothing(link[WebOptions]),
+            "ledger": {"anyOf": [{"type": "string"}, {"$ref": link[LedgerOptions]}, {"type": "null"}]},
             "queues": {
                 "type": "object",
                 "minProperties": 1,

@@ -1,4 +1,4 @@
-"""The one registry of systems: name → options and queue."""
+"""The one registry of systems: name → options, queue and reset."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,11 @@ from exporter.queues.table import TableOptions, TableQueue
 from healers.options import HealingOptions, HostOptions
 from healers.probes.local import LocalProbe
 from healers.probes.protocol import Probe
+from healers.resets.compare_and_set import SqlReset
+from healers.resets.matomo import make_matomo_reset
+from healers.resets.meltano import MeltanoHealing, make_meltano_reset
+from healers.resets.protocol import Reset
+from healers.resets.table import TableHealing, make_table_reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,15 @@ class SystemOptions:
 OPTIONS: Mapping[str, SystemOptions] = MappingProxyType(
     {
         "matomo": SystemOptions(MatomoOptions),
-        "meltano": SystemOptions(MeltanoOptions),
-        "table": SystemOptions(TableOptions),
+        "meltano": SystemOptions(MeltanoOptions, MeltanoHealing),
+        "table": SystemOptions(TableOptions, TableHealing),
     }
 )
 _QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
     {"matomo": MatomoQueue, "meltano": MeltanoQueue, "table": TableQueue}
+)
+_RESETS: Mapping[str, Callable[[Any, Any], SqlReset]] = MappingProxyType(
+    {"matomo": make_matomo_reset, "meltano": make_meltano_reset, "table": make_table_reset}
 )
 
 
@@ -52,3 +60,18 @@ def make_queue(name: QueueName, system: str, options: QueueOptions) -> Queue:
         return _QUEUES[system](name, options)
     except ConfigurationError as cause:
         raise ConfigurationError(*(f"queues.{name}: {fault}" for fault in cause.faults)) from cause
+
+
+def make_reset(name: QueueName, system: str, options: QueueOptions, healing: HealingOptions) -> Reset:
+    """Make the write half of a queue; raises ConfigurationError that names the section. Nothing is connected to."""
+    try:
+        reset = _RESETS[system](options, healing)
+        reset.check()
+    except ConfigurationError as cause:
+        raise ConfigurationError(*(f"queues.{name}.{fault}" for fault in cause.faults)) from cause
+    return reset
+
+
+def records_workers(system: str, schema: str) -> bool:
+    """Tell whether the table that was found records which worker holds a job: Matomo's does since 5.3."""
+    return system != "matomo" or schema != "4.0"

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.lab import matomo, proxy, run
@@ -19,6 +20,10 @@ from tests.lab.postgres import Postgres
 from tests.lab.programs import NotInstalled
 
 RUN = pytest.StashKey[Path]()
+
+# How long one example takes is the machine's business, which other tests share.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,14 +1,15 @@
 """What was seen of attempts and hosts, kept so that a restart forgets nothing.
 
 Only what changed is written. Several instances may learn on one ledger: of an attempt, what either saw first stays, and
-an enrolment is never replaced by none. When a host last answered is written at most once a minute.
+an enrolment is never replaced by none. When a host last answered is written each time: after a restart, a reboot is
+known by an uptime that is shorter than the time since then; were that too long, a clone could pass for one.
 """
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,12 +19,11 @@ from exporter.errors import LedgerError
 from exporter.jobs import AttemptKey, QueueName
 from exporter.store import Store
 
-from ..sightings import AttemptSighting, Boot, Enrolment, Learned, Retired, Sightings
+from ..sightings import AttemptSighting, Boot, Enrolment, Learned, Retired, Sightings, merge
 from .chain import read_head
 from .encoding import decode_key, digest_of, encode_key, from_text, instant, read_instant, to_text
 from .tables import RETIRED, SIGHTINGS
 
-LAST_AT_EVERY: Final = timedelta(minutes=1)
 TURN_SECONDS: Final = 30.0
 AT_ONCE: Final = 500
 ATTEMPT, BOOTS, PROVEN, WORKER = "attempt", "boots", "proven", "worker"
@@ -67,6 +67,8 @@ class SeenBefore:
                 rows = [*_rows(new)]
                 _delete(connection, [(ATTEMPT, _digest(encode_key(key))) for key in new.gone])
                 _delete(connection, [(row["sort"], row["digest"]) for row in rows])
+                for host in new.returned:
+                    connection.execute(delete(RETIRED).where(RETIRED.c.digest == _digest(host)))
                 if rows:
                     connection.execute(insert(SIGHTINGS), [{**row, "learned_at": instant(at)} for row in rows])
             self._kept = self._kept.learn(new)
@@ -84,12 +86,6 @@ class SeenBefore:
             read_head(connection, locks=True)
             connection.execute(delete(RETIRED).where(RETIRED.c.digest == _digest(host)))
             connection.execute(insert(RETIRED).values(digest=_digest(host), **row))
-
-    def unretire(self, host: str) -> bool:
-        """Take that back, as the host has answered; tells whether it was retired."""
-        with self._store.writing() as connection:
-            read_head(connection, locks=True)
-            return connection.execute(delete(RETIRED).where(RETIRED.c.digest == _digest(host))).rowcount > 0
 
     def retired(self) -> Mapping[str, Retired]:
         """Return the hosts that a person declared gone: commands of other processes change them at any time."""
@@ -109,24 +105,19 @@ class SeenBefore:
     def _changes(self, learned: Learned) -> Learned:
         kept = self._kept
         attempts = {key: it for key, it in learned.attempts.items() if kept.attempts.get(key) != it}
-        boots = {host: it for host, it in learned.boots.items() if _is_news(kept.boots.get(host, ()), it)}
+        boots = {host: it for host, it in learned.boots.items() if not _are_kept(kept.boots.get(host, ()), it)}
         return Learned(
             attempts=MappingProxyType(attempts),
             boots=MappingProxyType(boots),
             proven=learned.proven - kept.proven,
             workers=learned.workers - kept.workers,
             gone=learned.gone,
+            returned=learned.returned,
         )
 
 
-def _is_news(kept: tuple[Boot, ...], boots: tuple[Boot, ...]) -> bool:
-    if len(kept) != len(boots):
-        return True
-    changed = [(old, new) for old, new in zip(kept, boots, strict=True) if old != new]
-    return any(
-        replace(old, last_at=new.last_at) != new or abs(new.last_at - old.last_at) >= LAST_AT_EVERY
-        for old, new in changed
-    )
+def _are_kept(kept: tuple[Boot, ...], boots: tuple[Boot, ...]) -> bool:
+    return [replace(boot, last_seconds=None) for boot in boots] == [replace(boot, last_seconds=None) for boot in kept]
 
 
 def _merged(
@@ -142,16 +133,7 @@ def _merged(
         for known in connection.execute(query).scalars():
             row = from_text(known)
             there[decode_key(row["key"])] = _read_sighting(row)
-    return MappingProxyType({key: _merge(there[key], it) if key in there else it for key, it in attempts.items()})
-
-
-def _merge(old: AttemptSighting, new: AttemptSighting) -> AttemptSighting:
-    asked = [at for at in (old.asked_at, new.asked_at) if at is not None]
-    return AttemptSighting(
-        first_seen_at=min(old.first_seen_at, new.first_seen_at),
-        asked_at=min(asked, default=None),
-        enrolment=new.enrolment or old.enrolment,
-    )
+    return MappingProxyType({key: merge(there.get(key), it) for key, it in attempts.items()})
 
 
 def _rows(learned: Learned) -> Iterator[dict[str, str]]:
@@ -189,6 +171,7 @@ def _write_sighting(key: AttemptKey, sighting: AttemptSighting) -> dict[str, Any
         "key": encode_key(key),
         "first_seen_at": instant(sighting.first_seen_at),
         "asked_at": None if sighting.asked_at is None else instant(sighting.asked_at),
+        "boots": list(sighting.boots),
         "enrolment": None
         if enrolment is None
         else {
@@ -209,16 +192,23 @@ def _read_sighting(row: Mapping[str, Any]) -> AttemptSighting:
         enrolment=None
         if enrolment is None
         else Enrolment(**{**enrolment, "seen_at": read_instant(enrolment["seen_at"])}),
+        boots=tuple(row["boots"]),
     )
 
 
-def _write_boot(boot: Boot) -> list[str]:
-    return [boot.machine_id, boot.boot_id, instant(boot.first_at), instant(boot.last_at)]
+def _write_boot(boot: Boot) -> list[Any]:
+    return [boot.machine_id, boot.boot_id, instant(boot.first_at), instant(boot.last_at), boot.is_reboot]
 
 
-def _read_boot(row: list[str]) -> Boot:
-    machine_id, boot_id, first_at, last_at = row
-    return Boot(machine_id=machine_id, boot_id=boot_id, first_at=read_instant(first_at), last_at=read_instant(last_at))
+def _read_boot(row: list[Any]) -> Boot:
+    machine_id, boot_id, first_at, last_at, is_reboot = row
+    return Boot(
+        machine_id=machine_id,
+        boot_id=boot_id,
+        first_at=read_instant(first_at),
+        last_at=read_instant(last_at),
+        is_reboot=is_reboot,
+    )
 
 
 def _read_retired(row: RowMapping) -> Retired:

@@ -63,11 +63,16 @@ class SqlReset:
         limit: timedelta,
     ) -> None:
         self._target = target
+        self._find_address = find_address
         self._find_watched = find_watched
         self._make_writer = partial(Writer, find_address, find_watched=find_watched, limit=limit)
         self._writer = self._make_writer()
         self._rows: RowSql | None = None
         self._lock: Lock | None = None
+
+    def check(self) -> None:
+        """Raise ConfigurationError where the configuration does not say where to write; connects to nothing."""
+        self._find_address()
 
     @contextmanager
     def lock(self, *, wait_seconds: float) -> Iterator[bool]:

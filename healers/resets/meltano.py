@@ -78,6 +78,7 @@ class MeltanoTarget:
             is_put_back="state = 'FAIL' AND payload LIKE :error",
             bound={"error": f"%{ERROR}%"},
             further=partial(_merge, table=table),
+            changing=_error_before,
         )
 
 
@@ -95,9 +96,22 @@ def _merge(connection: Connection, row: Condition, *, table: str) -> Bound:
     return {"payload": _with_error(connection.execute(text(statement), row.bound).scalar())}
 
 
+def _error_before(row: Bound) -> Bound:
+    """Return the error that the payload of a row has before one is put into it, as JSON; None where it has none."""
+    payload = row.get("payload")
+    held = _held(payload if isinstance(payload, str | bytes) else None)
+    return {} if held is None else {"payload.error": json.dumps(held["error"]) if "error" in held else None}
+
+
 def _with_error(payload: str | bytes | None) -> str | None:
+    held = _held(payload)
+    return None if held is None else json.dumps({**held, "error": ERROR})
+
+
+def _held(payload: str | bytes | None) -> dict[str, object] | None:
+    """Return what a payload holds; None where that is no JSON object."""
     try:
         held = json.loads(payload) if payload else {}
     except (ValueError, RecursionError):
         return None
-    return json.dumps({**held, "error": ERROR}) if isinstance(held, dict) else None
+    return held if isinstance(held, dict) else None

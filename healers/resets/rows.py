@@ -32,6 +32,10 @@ class Cell:
     odd: str = "NULL"
 
 
+def _no_part(_row: Bound) -> Bound:
+    return {}
+
+
 def _nothing(_connection: Connection, _row: Condition) -> Bound:
     return {}
 
@@ -42,7 +46,8 @@ class RowSql:
 
     `ids` returns the forms in which an id can stand in the table, `read_text` what a recorded host or pid is as text.
     `changes` is what a reset sets, `is_put_back` a condition that is true afterwards, `bound` the values of both, and
-    `further` returns those of one row, which it locks.
+    `further` returns those of one row, which it locks. `changing` finds in a whole row what a reset changes inside of a
+    value.
     """
 
     dialect: str
@@ -61,6 +66,7 @@ class RowSql:
     is_put_back: str
     bound: Bound = field(default_factory=lambda: MappingProxyType({}))
     further: Callable[[Connection, Condition], Bound] = _nothing
+    changing: Callable[[Bound], Bound] = _no_part
 
     def read(self, connection: Connection, key: AttemptKey, *, is_locked: bool) -> OriginalRow | None:
         """Read the whole row of a key, whatever it says now; `is_locked`: once nobody else is changing it."""
@@ -153,11 +159,13 @@ class RowSql:
             ),
             rests_on=tuple(read[1:]),
         )
+        whole = MappingProxyType(dict(zip(names[at + 2 :], values[at + 2 :], strict=True)))
         return OriginalRow(
             claim=claim,
             is_started=bool(is_started),
             is_put_back=bool(is_put_back),
-            values=MappingProxyType(dict(zip(names[at + 2 :], values[at + 2 :], strict=True))),
+            values=whole,
+            changing=self.changing(whole),
         )
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from exporter.jobs import QueueName
 from exporter.options import Options, QueueOptions
-from healers.options import HealingOptions, HostOptions
+from healers.options import HealingOptions, HostOptions, LedgerOptions
 
 QUEUE_NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 SERVER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{0,253}")
@@ -77,9 +77,13 @@ class QueueSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The whole configuration; equal to another that says the same, whatever `file` it is from."""
+    """The whole configuration; equal to another that says the same, whatever `file` it is from.
+
+    `ledger` is None where the file says nothing of it.
+    """
 
     web: WebOptions = field(default_factory=WebOptions)
     queues: Mapping[QueueName, QueueSection]
     hosts: Mapping[str, HostOptions] = field(default_factory=lambda: MappingProxyType({}))
+    ledger: LedgerOptions | None = None
     file: Path | None = field(default=None, compare=False)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from exporter.jobs import QueueName
-from healers.options import HostOptions
+from healers.options import HostOptions, LedgerOptions
 
 from ..systems import SystemOptions
 from .faults import Fault, Where, quote
@@ -20,7 +20,7 @@ from .wording import listed, text_expected
 
 M = TypeVar("M", bound=BaseModel)
 
-TOP_KEYS = frozenset({"web", "queues", "hosts"})
+TOP_KEYS = frozenset({"web", "ledger", "queues", "hosts"})
 READ_HERE = frozenset({"system", "healing"})
 
 
@@ -47,11 +47,18 @@ class Reading:
             if key not in TOP_KEYS:
                 self._fault(entry.line, (key,), unknown_key(key, TOP_KEYS))
         web = self._options(WebOptions, self._section(top, "web"))
+        ledger = self._options(LedgerOptions, self._ledger(top)) if "ledger" in root.entries else None
         queues = self._queues(top)
         hosts = self._hosts(top)
         if self.faults or web is None:
             return None
-        return Config(web=web, queues=MappingProxyType(queues), hosts=MappingProxyType(hosts), file=self._file)
+        return Config(
+            web=web,
+            ledger=ledger,
+            queues=MappingProxyType(queues),
+            hosts=MappingProxyType(hosts),
+            file=self._file,
+        )
 
     def _fault(self, line: int, where: Where, text: str) -> None:
         self.faults.append(Fault(line=line, where=where, text=text))
@@ -71,6 +78,14 @@ class Reading:
                 if not is_broken(node):
                     self._fault(line, where, f"{kind_of(node)} is not a mapping; write keys and values below it")
                 return None
+
+    def _ledger(self, top: Section) -> Section | None:
+        """Return the section of the ledger; an address alone stands for a section with nothing else."""
+        entry = top.keys.entries["ledger"]
+        if isinstance(entry.node, Scalar) and isinstance(entry.node.value, str):
+            keys = Keys(line=entry.line, entries={"url": entry}, values=1, depth=1)
+            return Section(keys=keys, where=("ledger",), line=entry.line)
+        return self._section(top, "ledger")
 
     def _options(self, model: type[M], section: Section | None) -> M | None:
         if section is None:

@@ -1,0 +1,178 @@
+"""Build what the configuration describes: queues, probes, resets and the ledger's address. Connects to nothing.
+
+Each maker raises ConfigurationError with every fault that it finds.
+"""
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL
+
+from exporter.address import Address
+from exporter.errors import ConfigurationError
+from exporter.jobs import QueueName
+from exporter.options import show_duration
+from exporter.queues.meltano import MeltanoOptions
+from exporter.queues.protocol import Queue
+from exporter.queues.source import find_address
+from exporter.queues.table import TableOptions
+from healers.options import HealingOptions, HostOptions, LedgerOptions
+from healers.probes.protocol import Probe
+from healers.proofs import PROOF_LASTS
+from healers.resets.meltano import MeltanoHealing
+from healers.resets.protocol import Reset
+from healers.rounds import Host, Placement
+
+from .config import Config, QueueSection, write
+from .systems import make_probe, make_queue, make_reset
+
+LEDGER: Final = "ledger.db"
+SYSTEM_STATE: Final = Path("/var/lib/queuemedic")
+BY_HAND: Final = "`queuemedic heal --accept-unknown` takes a person's word instead"
+
+
+def make_queues(config: Config) -> dict[QueueName, Queue]:
+    """Make the queue of every section."""
+    queues: dict[QueueName, Queue] = {}
+    faults: list[str] = []
+    asked = [name for name, host in config.hosts.items() if host.via]
+    for name, section in config.queues.items():
+        for host in getattr(section.options, "workers_on", ()):
+            if host not in asked:
+                right = f"write {', '.join(asked) or 'it under hosts: with via: local'}"
+                faults.append(f"queues.{name}.workers_on: {host!r} is no host that is asked; {right}")
+        try:
+            queues[name] = make_queue(name, section.system, section.options)
+        except ConfigurationError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigurationError(*faults)
+    return queues
+
+
+def make_resets(config: Config) -> dict[QueueName, Reset | None]:
+    """Make the write half of every queue that is healed; None where healing is only rehearsed."""
+    resets: dict[QueueName, Reset | None] = {}
+    faults: list[str] = []
+    for name, section in config.queues.items():
+        if section.healing.mode == "disabled":
+            continue
+        faults.extend(f"queues.{name}.{fault}" for fault in _find_healing_faults(section, config.hosts.values()))
+        resets[name] = None
+        if section.healing.mode == "reset":
+            try:
+                resets[name] = make_reset(name, section.system, section.options, section.healing)
+            except ConfigurationError as error:
+                faults.extend(error.faults)
+    if faults:
+        raise ConfigurationError(*faults)
+    return resets
+
+
+def make_probes(config: Config) -> dict[str, Probe]:
+    """Make what asks each host that can be asked."""
+    probes: dict[str, Probe] = {}
+    faults: list[str] = []
+    for name, options in config.hosts.items():
+        try:
+            if options.via:
+                probes[name] = make_probe(options)
+        except ConfigurationError as error:
+            faults.extend(f"hosts.{name}: {fault}" for fault in error.faults)
+    if faults:
+        raise ConfigurationError(*faults)
+    return probes
+
+
+def make_hosts(config: Config) -> list[Host]:
+    """Return the hosts that are asked, as judging needs them."""
+    return [
+        Host(
+            name=name,
+            aliases=frozenset(options.aliases),
+            machine_id=options.machine_id,
+            has_own_namespace=options.pid_namespace == "own",
+        )
+        for name, options in config.hosts.items()
+        if options.via
+    ]
+
+
+def make_placement(section: QueueSection) -> Placement | None:
+    """Say where the workers of a queue run whose rows record no host; None where they do."""
+    options, healing = section.options, section.healing
+    if not isinstance(options, MeltanoOptions):
+        return None
+    return Placement(
+        workers_on=options.workers_on,
+        workers_user=options.workers_user,
+        project=str(options.project) if options.project else None,
+        trusts_heartbeat=isinstance(healing, MeltanoHealing) and healing.trust_heartbeat,
+    )
+
+
+def map_aliases(config: Config) -> Mapping[str, str]:
+    """Return the host's name for each further name."""
+    return {alias: name for name, host in config.hosts.items() for alias in host.aliases}
+
+
+def needs_ledger(config: Config) -> bool:
+    """Tell whether `serve` keeps a ledger: where something is healed, or the configuration names one."""
+    return config.ledger is not None or any(section.healing.mode != "disabled" for section in config.queues.values())
+
+
+def find_ledger(config: Config, environment: Mapping[str, str]) -> Address:
+    """Return where the ledger is; raises ConfigurationError."""
+    options = config.ledger or LedgerOptions()
+    if options.url is None and options.url_file is None:
+        return Address(url=URL.create("sqlite", database=str(_state_folder(environment) / LEDGER)))
+    try:
+        return find_address(url=options.url, url_file=options.url_file, tls=options.tls)
+    except ConfigurationError as cause:
+        raise ConfigurationError(*(f"ledger: {fault.removeprefix('url: ')}" for fault in cause.faults)) from cause
+
+
+def digest_config(config: Config) -> str:
+    """Return what stands for a configuration in the journal; it holds no secret."""
+    return hashlib.sha256(write(config).encode()).hexdigest()[:16]
+
+
+def name_instance() -> str:
+    """Name this process among several."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _state_folder(environment: Mapping[str, str]) -> Path:
+    """Return systemd's StateDirectory=, else the user's own folder, which is made; root's is the service's."""
+    if given := environment.get("STATE_DIRECTORY"):
+        return Path(given.partition(":")[0])
+    if os.geteuid() == 0:
+        folder = SYSTEM_STATE
+    else:
+        state = environment.get("XDG_STATE_HOME")
+        folder = (Path(state) if state else Path.home() / ".local" / "state") / "queuemedic"
+    return folder
+
+
+def _find_healing_faults(section: QueueSection, hosts: Iterable[HostOptions]) -> Iterator[str]:
+    healing, options = section.healing, section.options
+    slowest = max((host.ask_every + host.timeout for host in hosts if host.via), default=timedelta(0))
+    if healing.confirm_after + slowest >= PROOF_LASTS:
+        found = f"{show_duration(healing.confirm_after)} and a round of up to {show_duration(slowest)}"
+        right = f"must come to less than {show_duration(PROOF_LASTS)}, after which a proof expires"
+        yield f"healing.confirm_after: {found} {right}; shorten it, or ask_every and timeout of the hosts"
+    if healing.mode == "reset":
+        yield from _find_reset_faults(options, healing)
+
+
+def _find_reset_faults(options: object, healing: HealingOptions) -> Iterator[str]:
+    if isinstance(options, TableOptions) and (options.columns.host is None or options.columns.pid is None):
+        yield f"healing.mode: columns names no host and pid, so no worker can be judged; add them, or {BY_HAND}"
+    trusts = isinstance(healing, MeltanoHealing) and healing.trust_heartbeat
+    if isinstance(options, MeltanoOptions) and not options.workers_on and not trusts:
+        yield f"healing.mode: without workers_on no run can be judged; list the hosts that may run it, or {BY_HAND}"

@@ -1,0 +1,117 @@
+"""The healing half of a running program: its ledger, and a healer for each queue that is healed or rehearsed.
+
+A pass follows each poll and each round, in threads of its own. It first keeps what was seen, also where nothing is
+healed: a worker seen alive today is what makes its death exact tomorrow.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+import structlog
+from prometheus_client import Metric as Family
+
+from exporter import clock
+from exporter.jobs import QueueName
+from exporter.poller import Poller
+from healers.beliefs import Beliefs
+from healers.cycle import Healer
+from healers.gathering import Seen
+from healers.metrics import collect_heals
+from healers.options import LedgerOptions
+from healers.recording import Recorder, Who
+from healers.resets.protocol import Reset
+
+from .building import digest_config, make_placement, name_instance, needs_ledger
+from .config import Config
+from .keeper import Keeper
+
+log = structlog.get_logger()
+
+PART = "/heals/"
+
+
+class Healing:
+    """Heals the queues of one program. `replace` is not for two threads at once; all else is."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        get_beliefs: Callable[[], Beliefs],
+        publish: Callable[[Poller, str, Iterable[Family]], None],
+    ) -> None:
+        """`publish` takes the families of one queue, under the name of their part of the page."""
+        self.keeper = Keeper(config, get_beliefs=get_beliefs)
+        self._config = config
+        self._publish = publish
+        self._healers: Mapping[QueueName, Healer] = MappingProxyType({})
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to keep or to heal."""
+        return needs_ledger(self._config)
+
+    def replace(
+        self, config: Config, made: Mapping[QueueName, Poller], resets: Mapping[QueueName, Reset | None]
+    ) -> None:
+        """Put a configuration in force: queues that were made anew get new healers, the others keep theirs."""
+        last = self._healers
+        healers = {
+            name: self.make(made[name], config, reset) if name in made else last[name] for name, reset in resets.items()
+        }
+        if config.ledger != self._config.ledger:
+            log.warning("ledger.kept", advice="restart the program to use another ledger")
+        self._config, self._healers = config, MappingProxyType(healers)
+        for name, healer in last.items():
+            if healers.get(name) is not healer:
+                healer.end(within_seconds=0)
+        for name, poller in made.items():
+            if name in healers:
+                self._publish_status(healers[name], poller)
+
+    def make(self, poller: Poller, config: Config, reset: Reset | None, *, actor: str = "serve") -> Healer:
+        """Make what heals one queue."""
+        who = Who(actor=actor, instance=name_instance(), config_digest=digest_config(config))
+        return Healer(
+            poller.name,
+            config.queues[poller.name].healing,
+            reset=reset,
+            get_ledger=self.keeper.get,
+            recorder=Recorder(who, get_ledger=self.keeper.get),
+            note_healed=poller.note_healed,
+        )
+
+    def warn(self, queue: QueueName) -> None:
+        """Say at each start what a person has decided outside of the guarantee."""
+        placement = make_placement(self._config.queues[queue])
+        if placement is not None and placement.trusts_heartbeat and not placement.workers_on:
+            advice = "a run that is frozen or cut off for 5 minutes is taken for dead; list its hosts in workers_on"
+            log.warning("heartbeat.trusted", queue=queue, advice=advice)
+
+    def run_pass(self, poller: Poller, see: Callable[[Poller], Seen | None]) -> None:
+        """Keep what was seen, and make one pass of a queue; raises nothing."""
+        self.keeper.keep()
+        healer, seen = self._healers.get(poller.name), see(poller)
+        if healer is None or seen is None:
+            return
+        try:
+            healer.run(seen)
+        except Exception as error:
+            log.error("heal.pass_failed", queue=poller.name, exc_info=error)
+        self._publish_status(healer, poller)
+
+    def forget(self) -> None:
+        """Forget what the ledger has kept for long enough."""
+        if self.is_needed:
+            self.keeper.forget(older_than=(self._config.ledger or LedgerOptions()).keep)
+
+    def end(self, *, within_seconds: float) -> bool:
+        """End every pass before its next reset; False if one has not ended in time."""
+        ends = clock.monotonic_seconds() + within_seconds
+        has_ended = True
+        for healer in self._healers.values():
+            has_ended &= healer.end(within_seconds=max(0.0, ends - clock.monotonic_seconds()))
+        return has_ended
+
+    def _publish_status(self, healer: Healer, poller: Poller) -> None:
+        self._publish(poller, PART, collect_heals(healer.status))

@@ -1,0 +1,95 @@
+"""The ledger of a running program: opened when it is first needed, and tried again until that works.
+
+What was seen before is taken up when it opens, and what is seen from then on is kept there. One that cannot be used
+stops healing, not watching; people are told once, and again when it works.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from exporter import clock
+from exporter.errors import LedgerError, QueuemedicError
+from healers.beliefs import Beliefs
+from healers.ledger import Ledger
+
+from .building import find_ledger
+from .config import Config
+
+log = structlog.get_logger()
+
+
+def open_ledger(config: Config, environment: Mapping[str, str]) -> Ledger:
+    """Open the ledger for writing; where the configuration names none, its folder is made. Raises LedgerError."""
+    address = find_ledger(config, environment)
+    if config.ledger is None:
+        folder = Path(str(address.url.database)).parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as cause:
+            raise LedgerError(f"{folder}: cannot be made: {cause.strerror}; name a place under ledger:") from cause
+    return Ledger.open(address)
+
+
+class Keeper:
+    """Holds the ledger of a program; for any thread."""
+
+    def __init__(self, config: Config, *, get_beliefs: Callable[[], Beliefs]) -> None:
+        self._config = config
+        self._get_beliefs = get_beliefs
+        self._opening = threading.Lock()
+        self._ledger: Ledger | None = None
+        self._fault = ""
+
+    def get(self) -> Ledger:
+        """Return the ledger, opened; raises LedgerError."""
+        with self._opening:
+            if self._ledger is None:
+                ledger = open_ledger(self._config, os.environ)
+                self._get_beliefs().adopt(ledger.sightings.load())
+                self._ledger = ledger
+            return self._ledger
+
+    def read_only(self) -> None:
+        """Take up what was seen before, without a change to the ledger, where there is one; raises LedgerError."""
+        ledger = Ledger.open_read_only(find_ledger(self._config, os.environ))
+        try:
+            self._get_beliefs().adopt(ledger.sightings.load())
+        finally:
+            ledger.close()
+
+    def keep(self) -> None:
+        """Keep what was seen since the last time, and take up which hosts people have given up."""
+        try:
+            ledger, beliefs = self.get(), self._get_beliefs()
+            beliefs.keep(lambda learned: ledger.sightings.learn(learned, at=clock.now()))
+            retired = ledger.sightings.retired()
+            if retired != beliefs.sightings.retired:
+                beliefs.retire(retired)
+        except QueuemedicError as error:
+            if str(error) != self._fault:
+                log.error("ledger.failed", error=str(error), advice="nothing is healed until it can be used again")
+            self._fault = str(error)
+            return
+        if self._fault:
+            log.info("ledger.recovered", ledger=ledger.place)
+        self._fault = ""
+
+    def forget(self, *, older_than: timedelta) -> None:
+        """Forget what is older."""
+        try:
+            forgotten = self.get().forget(before=clock.now() - older_than)
+        except LedgerError:  # `keep` tells
+            return
+        if forgotten:
+            log.info("ledger.forgot", entries=forgotten)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._opening:
+            if self._ledger is not None:
+                self._ledger.close()
