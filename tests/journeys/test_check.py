@@ -230,7 +230,7 @@ def test_a_matomo_folder_needs_no_configuration(mariadb: MariaDb, matomo_databas
     shown = queuemedic.run("config", "show", folder=folder)
     assert (shown.code, "config.ini.php" in shown.out) == (0, True)
     meltano_folder(folder)  # on a small machine both can be in one
-    with queuemedic.serving(None, folder, port=9847) as server:
+    with queuemedic.serving(None, folder) as server:
         server.scrape_until("up", 1, queue="meltano")
         page = server.scrape_until("up", 1, queue="matomo")
         assert page.value("stuck_jobs", queue="meltano", host="none", reason="heartbeat_lost") == 1

@@ -18,9 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from .ports import free_port
 from .processes import look
+from .run import locked
 from .waiting import wait_until
 
 QUEUEMEDIC = Path(sys.executable).with_name("queuemedic")
+DEFAULT_PORT = 9847
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 Labels = frozenset[tuple[str, str]]
 
@@ -164,33 +166,42 @@ def serving(
     config: Path | None,
     folder: Path,
     *,
-    port: int | None = None,
     scheme: str = "http",
     environment: Mapping[str, str] | None = None,
     **client: Any,
 ) -> Iterator[Serving]:
-    """Run `serve`, and kill it at the end if it still runs; `config` listens on `port`.
+    """Run `serve`, and kill it at the end if it still runs.
 
     `client` is what an httpx client needs to be let in.
     """
-    port = port or free_port()
-    if config is not None:
-        config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
     log = folder / "serve.log"
     arguments = ["--config", str(config)] if config else []
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [QUEUEMEDIC, *arguments, "serve"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-            env={**os.environ, **(environment or {})},
-        )
-    with Serving(process, f"{scheme}://127.0.0.1:{port}", log, **client) as server:
-        wait_until(lambda: look(process.pid) is None or _answers(server), within=20, what="serve answers")
-        assert process.poll() is None, log.read_text()
-        yield server
+    with _port_of(config) as port:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [QUEUEMEDIC, *arguments, "serve"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+            )
+        with Serving(process, f"{scheme}://127.0.0.1:{port}", log, **client) as server:
+            wait_until(lambda: look(process.pid) is None or _answers(server), within=40, what="serve answers")
+            assert process.poll() is None, log.read_text()
+            yield server
+
+
+@contextmanager
+def _port_of(config: Path | None) -> Iterator[int]:
+    """Write a free port into a configuration; without one it is the default, which only one test of a run can have."""
+    if config is None:
+        with locked("default-port"):
+            yield DEFAULT_PORT
+    else:
+        port = free_port()
+        config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        yield port
 
 
 def _answers(server: Serving) -> bool:

@@ -64,7 +64,7 @@ def scratch(name: str) -> Path:
 def once(name: str, make: Callable[[Path], None]) -> Path:
     """Return the folder `name`, made by whoever of the run's workers needs it first."""
     path = folder() / name
-    with _locked(name):
+    with locked(name):
         if not path.exists():
             draft = scratch(f"{name}-draft")
             make(draft)
@@ -98,14 +98,14 @@ def shared(name: str, *, start: Callable[[], S], attach: Callable[[Details], S])
     Who holds it is written down as pids, so a worker that has crashed holds nothing.
     """
     register = folder() / f"{name}.json"
-    with _locked(name):
+    with locked(name):
         details, holders = _read(register)
         server = start() if details is None else attach(details)
         _write(register, server.details(), [*holders, os.getpid()])
     try:
         yield server
     finally:
-        with _locked(name):
+        with locked(name):
             details, holders = _read(register)
             holders.remove(os.getpid())
             if holders:
@@ -128,7 +128,8 @@ def _write(register: Path, details: Details, holders: list[int]) -> None:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
+def locked(name: str) -> Iterator[None]:
+    """Be the only one of the run's workers that holds this name."""
     with (folder() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
