@@ -1,6 +1,7 @@
 """The probe on real processes, under each shell that a host may have."""
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from healers.probes.local import SCRIPT, LocalProbe
 from healers.probes.protocol import HostAnswer, NoAnswer, Presence, Request, Silence, Tie, Trace
 from tests.conftest import installed
+from tests.lab import processes
 from tests.lab.programs import program
 from tests.lab.waiting import wait_until
 
@@ -73,10 +75,12 @@ def ticks_of(pid: int) -> int:
 
 
 def free_pid() -> int:
-    """Return a pid that is no process's, nor its group or session."""
-    used = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    """Return a pid that is no process's or thread's, no group or session, and not given out soon: they go round."""
+    used = {pid for process in processes.running() for pid in (process.pid, process.group, process.session)}
     highest = int(Path("/proc/sys/kernel/pid_max").read_text())
-    return next(pid for pid in range(highest - 1, 1, -1) if pid not in used)
+    latest = int(Path("/proc/loadavg").read_text().split()[-1])
+    around = (300 + (latest + highest // 2 + step) % (highest - 300) for step in range(highest))
+    return next(pid for pid in around if pid not in used and not Path(f"/proc/{pid}").exists())
 
 
 def test_the_host_is_described(probe: LocalProbe) -> None:
@@ -150,27 +154,32 @@ def test_a_process_may_call_itself_what_it_likes(probe: LocalProbe, name: str) -
 
 def test_what_a_dead_worker_left_at_work_is_found(probe: LocalProbe) -> None:
     """By its group and session, and by its mark."""
-    with running("sh", "-c", "sleep 60.25 & echo; wait", ready=True) as leader:
+    nap = f"60.{secrets.randbelow(10**9)}"  # another test may be asking just now
+    with running("sh", "-c", f"sleep {nap} & echo; wait", ready=True) as leader:
         os.kill(leader, signal.SIGKILL)
         os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
-        answer = ask(probe, pids={leader: frozenset()}, child_marks=frozenset({"60.25"}))
+        answer = ask(probe, pids={leader: frozenset()}, child_marks=frozenset({nap}))
         assert {one.tie for one in answer.relatives if one.asked_pid in (leader, None)} == {Tie.GROUP, Tie.MARK}
         marked = [one for one in answer.relatives if one.tie is Tie.MARK]
-        assert [one.argv for one in marked] == [("sleep", "60.25")]
+        assert [one.argv for one in marked] == [("sleep", nap)]
+
+
+def inner_pids(pid: int) -> list[int]:
+    """Return the pids of a process in each of its namespaces, ours first."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return [int(one) for line in lines if line.startswith("NSpid:") for one in line.split()[1:]]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces take root")
 def test_a_process_in_a_namespace_of_its_own_is_found_by_its_inner_pid(probe: LocalProbe) -> None:
     """The number that it recorded is not the host's."""
     script = "for i in 1 2 3 4 5; do (exec true); done; sleep 60 & echo $!; wait"
-    with running("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, ready=True):
-
-        def find() -> list[tuple[int, int]]:
-            statuses = (Path(f"/proc/{entry.name}/status") for entry in Path("/proc").iterdir() if entry.name.isdigit())
-            lines = (line.split() for path in statuses if path.exists() for line in path.read_text().splitlines())
-            return [(int(one[1]), int(one[-1])) for one in lines if one[0] == "NSpid:" and len(one) == 3]
-
-        outer, inner = max(find())
+    with running(
+        "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, ready=True
+    ) as unsharing:
+        [first] = [process for process in processes.running() if process.parent == unsharing]
+        [sleeping] = first.children()
+        outer, inner = inner_pids(sleeping.pid)
         answer = ask(probe, pids={inner: frozenset({1})})
         assert (outer, Tie.NAMESPACE, inner) in {(one.pid, one.tie, one.asked_pid) for one in answer.relatives}
 
