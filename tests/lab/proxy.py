@@ -57,6 +57,8 @@ class Proxy:
         """Whether a connection ends there, rather than falling silent."""
         self.replied = 0
         """How much the last connection has been replied."""
+        self.lost = 0
+        """How much was replied in DROP_REPLIES, and got lost."""
         self._target = (target_host, target_port)
         self._losing: bytes | None = None
         self._open: list[Connection] = []
@@ -147,6 +149,8 @@ class Proxy:
             while chunk := connection.server.recv(CHUNK_BYTES):
                 if self.mode is Mode.FORWARD:
                     connection.client.sendall(self._passing(chunk))
+                elif self.mode is Mode.DROP_REPLIES:
+                    self.lost += len(chunk)
                 if self.cuts_there and self.replied == self.reply_bytes:
                     break
         if self.mode is Mode.FORWARD:  # that the server has hung up is a reply as well
