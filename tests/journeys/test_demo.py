@@ -28,6 +28,16 @@ def family(pid: int) -> list[Process]:
     return [process for process in running() if pid in (process.pid, process.parent)]
 
 
+def workers_of(pid: int) -> list[Process]:
+    """Return the demo's workers."""
+    return [process for process in family(pid) if "queuemedic.demo" in process.argv()]
+
+
+def shows_an_orphan(page: dict[str, float]) -> bool:
+    """Whether a job is stuck, and one known to have lost its worker: which of the two is seen first is left open."""
+    return page["queuemedic_stuck_jobs"] >= 1 and page["queuemedic_orphaned_jobs"] >= 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_demo_shows_a_stuck_job_and_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     """Its workers end with it, also if it is killed; its folder goes, unless it is killed."""
@@ -42,12 +52,10 @@ def test_the_demo_shows_a_stuck_job_and_leaves_nothing_behind(number: signal.Sig
     )
     try:
         wait_until(lambda: samples(address)["queuemedic_up"] == 1, within=30, what="the demo is up")
-        workers = [process for process in family(demo.pid) if "queuemedic.demo" in process.argv()]
-        assert len(workers) == 3
+        wait_until(lambda: len(workers_of(demo.pid)) == 3, within=10, what="three work, also if one was just killed")
         if number is signal.SIGINT:
-            wait_until(lambda: samples(address)["queuemedic_stuck_jobs"] >= 1, within=40, what="a stuck job")
+            wait_until(lambda: shows_an_orphan(samples(address)), within=40, what="a stuck job, its worker dead")
             assert samples(address)["queuemedic_jobs_ended_total"] > 0
-            assert samples(address)["queuemedic_orphaned_jobs"] >= 1
         everybody = family(demo.pid)
     finally:
         demo.send_signal(number)

@@ -15,7 +15,7 @@ from tests.contracts.benches import SELECT
 from tests.lab import matomo, matomo_tables, queuemedic
 from tests.lab.mariadb import MariaDb
 from tests.lab.prometheus import Prometheus, promtool_check_metrics
-from tests.lab.queuemedic import Serving
+from tests.lab.queuemedic import Page, Serving
 from tests.lab.waiting import wait_until
 
 FAST = {"poll_every": "1s", "poll_timeout": "2s", "stale_after": "6s", "max_duty": 1}
@@ -184,10 +184,15 @@ def test_hostile_rows_leave_the_page_valid_and_bounded(served: Serving, site: Si
     assert promtool_check_metrics(served.scrape().text) == (0, "")
 
 
-def down(served: Serving, site_outcome: str) -> queuemedic.Page:
-    """Wait until the site is down for this reason, and check what stays."""
-    page = served.scrape_until("up", 0, queue="site")
-    assert (page.value("polls_total", queue="site", outcome=site_outcome) or 0) >= 1, served.log
+def down(served: Serving, site_outcome: str) -> Page:
+    """Wait until the site is down for this reason, and check what stays; a poll in mid-stop may fail for another."""
+
+    def for_this_reason() -> Page | None:
+        page = served.scrape()
+        is_down = page.value("up", queue="site") == 0
+        return page if is_down and page.value("polls_total", queue="site", outcome=site_outcome) else None
+
+    page = wait_until(for_this_reason, within=20, what=f"the site is down: {site_outcome}")
     assert page.value("up", queue="other") == 1
     return page
 

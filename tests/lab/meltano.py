@@ -144,7 +144,7 @@ class Project:
             connection.commit()
             return rows
 
-    def kill_in_gap(self, attempts: int = 10) -> Row:
+    def kill_in_gap(self, attempts: int = 20) -> Row:
         """Kill a run after it is in the database and before its first heartbeat, and return its row.
 
         In 3.6.0 the gap is 16 to 116 ms wide. What a miss leaves is deleted.

@@ -287,7 +287,7 @@ def test_a_lost_reply_to_commit_leaves_the_change_made(mariadb: MariaDb) -> None
         mariadb.sql("CREATE TABLE jobs (id INT)", database=database)
         url = make_url(mariadb.account(database, ["INSERT ON *"])).set(port=bad.port)
         bad.drop_replies_to(b"\x03COMMIT")
-        engine = create_engine(url, poolclass=NullPool, connect_args={"read_timeout": 0.3})
+        engine = create_engine(url, poolclass=NullPool, connect_args={"read_timeout": 2})
         with pytest.raises(OperationalError, match="2013"), engine.begin() as connection:
             connection.execute(text("INSERT INTO jobs VALUES (1)"))
         assert mariadb.sql("SELECT id FROM jobs", database=database) == [(1,)]
