@@ -131,6 +131,40 @@ class HostView(View):
     processors: int | None
 
 
+class HealView(View):
+    """One job that was put back, would be, or was refused: `result` says which.
+
+    `result`: `planned`, `refused`, or an outcome: `reset`, `lost_race`, `gone`, `failed`, `unknown`, `dry_run`; null
+    where the outcome is not known yet. `refusal` is why it was refused, and `detail` says more for people.
+    `verdict_reason` and `evidence` are of the last proof. `row` is the whole original row, where one is kept.
+    """
+
+    queue: str
+    job_id: str
+    kind: str
+    host: str | None
+    pid_text: str | None
+    result: str | None
+    refusal: str | None
+    detail: str
+    verdict: str | None
+    verdict_reason: str | None
+    evidence: dict[str, str | int | None]
+    age_seconds: float | None
+    first_dead_at: datetime | None
+    at: datetime | None
+    actor: str | None
+    instance: str | None
+    row: dict[str, str | int | float | bool | None] | None
+
+
+class HealsView(View):
+    """The answer of `heal --json` and `history --json`."""
+
+    version: int = JSON_VERSION
+    heals: tuple[HealView, ...]
+
+
 class HostsView(View):
     """The answer of `hosts check --json`."""
 

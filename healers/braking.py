@@ -12,8 +12,8 @@ from typing import Final
 from exporter.errors import LedgerError, NoLedger
 from exporter.jobs import Attempt, QueueName
 
-from .breaker import BreakerState, Tally, step
-from .ledger import Ledger
+from .breaker import BreakerState, Tally, resume, step
+from .ledger import Brakes, Ledger
 from .options import HealingOptions
 
 HOUR: Final = timedelta(hours=1)
@@ -100,3 +100,11 @@ def step_breaker(
     except LedgerError:
         pass
     return None
+
+
+def close_breaker(brakes: Brakes, queue: QueueName) -> bool:
+    """Close the breaker of a queue for a person; tells whether it was open. Raises LedgerError."""
+    while (before := brakes.breaker(queue, BreakerState)) is not None and before.is_open:
+        if brakes.keep_breaker(queue, resume(before), instead_of=before):
+            return True
+    return False

@@ -1,13 +1,21 @@
-"""Make what judging adds to the views of a queue; pure."""
+"""Make what judging adds to the views of a queue, and the views of what is healed; pure."""
 
-from exporter.jobs import JobId
-from exporter.views import AttemptView, HostView, QueueView
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from exporter.jobs import AttemptKey, DriverValue, JobId
+from exporter.views import AttemptView, HealView, HostView, QueueView
 
 from .beliefs import QueueBeliefs
+from .candidates import Candidate
+from .ledger import RecordedRefusal, RecordedReset
 from .machines import Doubt
 from .metrics import HostStatus
+from .outcomes import Concluded
+from .plan import Plan
 from .probes.protocol import NoAnswer
 from .reasons import Liveness
+from .refusals import Refusal
 from .verdicts import Verdict
 
 
@@ -51,4 +59,99 @@ def _show(attempt: AttemptView, verdict: Verdict | None) -> AttemptView:
             "verdict_reason": verdict.reason.value,
             "evidence": dict(verdict.evidence),
         }
+    )
+
+
+def show_pass(
+    plan: Plan, concluded: tuple[Concluded, ...], candidates: Mapping[AttemptKey, Candidate], *, now: datetime
+) -> Iterator[HealView]:
+    """Show what a pass came to: each planned job with its outcome where there is one, then each refusal."""
+    outcomes = {one.key: one for one in concluded}
+    refused = {one.key for one in plan.refusals}
+    for candidate in plan.resets:
+        key = candidate.attempt.key
+        if key in outcomes or key not in refused:
+            done = outcomes.get(key)
+            result = "planned" if done is None else done.outcome.value
+            yield _show_candidate(candidate, now, result=result, detail="" if done is None else done.detail)
+    for refusal in plan.refusals:
+        if refusal.key not in outcomes:
+            yield _show_candidate(candidates[refusal.key], now, result="refused", refusal=refusal)
+
+
+def show_recorded(recorded: RecordedReset | RecordedRefusal) -> HealView:
+    """Show an entry of the journal."""
+    if isinstance(recorded, RecordedRefusal):
+        key = recorded.key
+        return HealView(
+            queue=key.queue,
+            job_id=key.job_id,
+            kind=recorded.kind,
+            host=key.host,
+            pid_text=key.pid_text,
+            result="refused",
+            refusal=recorded.reason,
+            detail=recorded.detail,
+            verdict=None,
+            verdict_reason=None,
+            evidence=dict(recorded.evidence),
+            age_seconds=None,
+            first_dead_at=None,
+            at=recorded.at,
+            actor=recorded.actor,
+            instance=recorded.instance,
+            row=None,
+        )
+    intent, key = recorded.intent, recorded.intent.key
+    proof = intent.proofs[-1]
+    return HealView(
+        queue=key.queue,
+        job_id=key.job_id,
+        kind=intent.kind,
+        host=key.host,
+        pid_text=key.pid_text,
+        result=recorded.outcome.value if recorded.outcome else None,
+        refusal=None,
+        detail=recorded.detail,
+        verdict=proof.value.value,
+        verdict_reason=proof.reason.value,
+        evidence=dict(proof.evidence),
+        age_seconds=None,
+        first_dead_at=intent.first_dead_at,
+        at=recorded.concluded_at or intent.at,
+        actor=intent.actor,
+        instance=intent.instance,
+        row={name: _plain(value) for name, value in intent.row.items()},
+    )
+
+
+def _plain(value: DriverValue) -> str | int | float | bool | None:
+    """Return a value of a row as JSON can say it; instants and bytes as text."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _show_candidate(
+    candidate: Candidate, now: datetime, *, result: str, detail: str = "", refusal: Refusal | None = None
+) -> HealView:
+    attempt, verdict, age = candidate.attempt, candidate.verdict, candidate.age(now)
+    return HealView(
+        queue=attempt.key.queue,
+        job_id=attempt.job_id,
+        kind=attempt.kind,
+        host=attempt.host,
+        pid_text=attempt.pid_text,
+        result=result,
+        refusal=refusal.reason.value if refusal else None,
+        detail=refusal.detail if refusal else detail,
+        verdict=verdict.value.value,
+        verdict_reason=verdict.reason.value,
+        evidence=dict(verdict.evidence),
+        age_seconds=age.total_seconds() if age is not None else None,
+        first_dead_at=candidate.dead_at,
+        at=None,
+        actor=None,
+        instance=None,
+        row=None,
     )

@@ -15,9 +15,13 @@ COMMANDS = MappingProxyType(
     {
         "serve": "Watch the queues and publish metrics for Prometheus.",
         "check": "Read every queue once and show what is waiting, started and stuck.",
+        "heal": "Show which jobs would be put back and why the others are not; put them back.",
+        "history": "Show what was put back or refused, by whom and on what evidence.",
         "hosts": "Try the hosts that are asked about workers, and print what has to be there.",
+        "pause": "Stop healing, until it is resumed.",
+        "resume": "Let healing go on.",
         "config": "Check, show or describe the configuration.",
-        "demo": "Show a live queue whose workers really die.",
+        "demo": "Show a live queue whose workers really die, and are healed.",
     }
 )
 

@@ -1,7 +1,7 @@
 """A live queue on embedded SQLite: real worker processes claim and finish jobs, and now and then one is killed.
 
-What a killed worker leaves behind is what Queuemedic is about: a row that stays started, for ever. After a while
-somebody puts it back by hand, here as there. Everything lives in a temporary folder and ends with the demo; a worker
+What a killed worker leaves behind is what Queuemedic is about: a row that stays started, for ever, unless somebody puts
+it back; here Queuemedic does, within seconds. Everything lives in a temporary folder and ends with the demo; a worker
 whose demo is gone ends by itself.
 """
 
@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from exporter import clock
+
 WORKERS = 3
 SECONDS_PER_JOB = (0.2, 1.2)
 KILL_EVERY_SECONDS = 20.0
-PUT_BACK_AFTER_SECONDS = 45
 KINDS = ("mail", "report", "thumbnail")
 
 SCHEMA = """
@@ -38,12 +39,10 @@ CLAIM = """
 UPDATE jobs SET started_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), worker_host = ?, worker_pid = ?
 WHERE id = (SELECT id FROM jobs WHERE started_at IS NULL ORDER BY id LIMIT 1) AND started_at IS NULL RETURNING id
 """
-PUT_BACK = """
-UPDATE jobs SET started_at = NULL, worker_host = NULL, worker_pid = NULL
-WHERE (julianday('now') - julianday(started_at)) * 86400 > ? RETURNING id
-"""
+STILL_HELD = "SELECT COUNT(*) FROM jobs WHERE id = ? AND worker_pid = ?"
 CONFIGURATION = """
 web: {{listen: {listen}}}
+ledger: sqlite:///{folder}/ledger.db
 queues:
   demo:
     system: table
@@ -54,8 +53,14 @@ queues:
     started_when: started_at IS NOT NULL
     worker: {{command: [queuemedic.demo]}}
     poll_every: 1s
-    stuck_after: 10s
+    stuck_after: 3s
     timeout_after: 30s
+    healing:
+      mode: reset
+      heal_after: 1s
+      confirm_after: 3s
+      max_resets_per_job: {{resets: 100, within: 1h}}
+      reset: {{started_at: null, worker_host: null, worker_pid: null}}
 hosts:
   {host}: {{via: local, pid_namespace: own, ask_every: 1s}}
 """
@@ -68,6 +73,7 @@ class Demo:
         self.database = folder / "jobs.db"
         self._say = say
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._left_behind: dict[tuple[int, int], float] = {}
         self._has_ended = threading.Event()
         self._director = threading.Thread(target=self._direct, name="demo")
 
@@ -96,16 +102,22 @@ class Demo:
         self._workers.append(subprocess.Popen(command, start_new_session=True))  # noqa: S603
 
     def _direct(self) -> None:
-        """Enqueue as many jobs as the workers can do, kill one of them at intervals, put back what lies too long."""
+        """Enqueue as many jobs as the workers can do, kill one of them at intervals, and tell when its job is back."""
         seconds = 0.0
         with closing(connect(self.database)) as connection:
             while not self._has_ended.wait(1.0):
                 seconds += 1.0
                 enqueue(connection, random.randint(1, 6))  # noqa: S311
+                self._tell_what_is_back(connection)
                 if seconds % KILL_EVERY_SECONDS == 5.0:
                     self._kill_one(connection)
-                for (job,) in connection.execute(PUT_BACK, (PUT_BACK_AFTER_SECONDS,)).fetchall():
-                    self._say(f"job {job} lay started for {PUT_BACK_AFTER_SECONDS} s; somebody put it back by hand")
+
+    def _tell_what_is_back(self, connection: sqlite3.Connection) -> None:
+        for (job, pid), since in [*self._left_behind.items()]:
+            if connection.execute(STILL_HELD, (job, pid)).fetchone() == (0,):
+                del self._left_behind[job, pid]
+                seconds = clock.monotonic_seconds() - since
+                self._say(f"job {job} was put back after {seconds:.0f} s: worker {pid} is proven dead, twice")
 
     def _kill_one(self, connection: sqlite3.Connection) -> None:
         """Kill a worker that is at work, and hire another."""
@@ -116,7 +128,8 @@ class Demo:
                 worker.kill()
                 worker.wait()
                 self._workers.remove(worker)
-                self._say(f"worker {pid} was killed at job {job}, which stays started; stuck after 10 s")
+                self._left_behind[job, pid] = clock.monotonic_seconds()
+                self._say(f"worker {pid} was killed at job {job}, which stays started")
                 self._hire()
                 return
 

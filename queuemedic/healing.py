@@ -5,17 +5,20 @@ healed: a worker seen alive today is what makes its death exact tomorrow.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 import structlog
 from prometheus_client import Metric as Family
 
 from exporter import clock
+from exporter.errors import NoLedger
 from exporter.jobs import QueueName
 from exporter.poller import Poller
 from healers.beliefs import Beliefs
 from healers.cycle import Healer
 from healers.gathering import Seen
+from healers.ledger import Ledger
 from healers.metrics import collect_heals
 from healers.options import LedgerOptions
 from healers.recording import Recorder, Who
@@ -69,15 +72,29 @@ class Healing:
             if name in healers:
                 self._publish_status(healers[name], poller)
 
-    def make(self, poller: Poller, config: Config, reset: Reset | None, *, actor: str = "serve") -> Healer:
+    def take_up_sightings(self, get_ledger: Callable[[], Ledger]) -> None:
+        """Open the ledger, which brings what was seen before; one that is not there yet has nothing."""
+        with suppress(NoLedger):
+            get_ledger()
+
+    def make(
+        self,
+        poller: Poller,
+        config: Config,
+        reset: Reset | None,
+        *,
+        actor: str = "serve",
+        get_ledger: Callable[[], Ledger] | None = None,
+    ) -> Healer:
         """Make what heals one queue."""
+        get_ledger = get_ledger or self.keeper.get
         who = Who(actor=actor, instance=name_instance(), config_digest=digest_config(config))
         return Healer(
             poller.name,
             config.queues[poller.name].healing,
             reset=reset,
-            get_ledger=self.keeper.get,
-            recorder=Recorder(who, get_ledger=self.keeper.get),
+            get_ledger=get_ledger,
+            recorder=Recorder(who, get_ledger=get_ledger),
             note_healed=poller.note_healed,
         )
 

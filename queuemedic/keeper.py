@@ -54,13 +54,13 @@ class Keeper:
                 self._ledger = ledger
             return self._ledger
 
-    def read_only(self) -> None:
-        """Take up what was seen before, without a change to the ledger, where there is one; raises LedgerError."""
-        ledger = Ledger.open_read_only(find_ledger(self._config, os.environ))
-        try:
-            self._get_beliefs().adopt(ledger.sightings.load())
-        finally:
-            ledger.close()
+    def look(self) -> Ledger:
+        """Return the ledger, opened for reading only; raises NoLedger where there is none, else LedgerError."""
+        with self._opening:
+            if self._ledger is None:
+                self._ledger = Ledger.open_read_only(find_ledger(self._config, os.environ))
+                self._get_beliefs().adopt(self._ledger.sightings.load())
+            return self._ledger
 
     def keep(self) -> None:
         """Keep what was seen since the last time, and take up which hosts people have given up."""

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -45,3 +46,13 @@ def load_again(config: Config) -> Config:
     What was found without a file is looked for anew. Raises ConfigurationError.
     """
     return load(config.file, os.environ, OPTIONS) if config.file else load_config(None)
+
+
+def only_queue(config: Config, name: str | None) -> Config:
+    """Return a configuration with one of its queues, or as it is; raises ConfigurationError that names them."""
+    if name is None:
+        return config
+    if name not in config.queues:
+        known = ", ".join(config.queues)
+        raise ConfigurationError(f"--queue: there is no queue {name!r}; the configuration has {known}")
+    return replace(config, queues=MappingProxyType({QueueName(name): config.queues[QueueName(name)]}))

@@ -5,7 +5,8 @@ hosts) and `brakes` (pauses, breakers, leases, retired hosts) are its parts; `ch
 `entries` are the journal's words; `tables`, `migrations` and `encoding` are how all of it is kept.
 """
 
+from .brakes import Brakes
 from .entries import Intent, IntentId, Mode, RecordedRefusal, RecordedReset
 from .ledger import Ledger
 
-__all__ = ["Intent", "IntentId", "Ledger", "Mode", "RecordedRefusal", "RecordedReset"]
+__all__ = ["Brakes", "Intent", "IntentId", "Ledger", "Mode", "RecordedRefusal", "RecordedReset"]

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..printing import make_console, make_list, make_table, name_jobs, printable, show_span
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -46,14 +48,12 @@ def check(file: Path | None, name: str | None, dimension: str | None, as_json: b
 
         click.echo(QueuesView(queues=tuple(views), hosts=tuple(hosts)).model_dump_json(indent=2))
     else:
-        from rich.console import Console
-
-        console = Console(highlight=False, markup=False, emoji=False)
+        console = make_console()
         for view in views:
             _print_queue(console, view, dimension)
         for host in hosts:
             if not host.up:
-                console.print(f"✗ host {host.host}: {host.reason}: {_printable(host.error or '')}", style="red")
+                console.print(f"✗ host {host.host}: {host.reason}: {printable(host.error or '')}", style="red")
     if not all(view.up for view in views):
         raise click.exceptions.Exit(DATABASE_DOWN)
     if any(view.stuck or view.orphaned for view in views):
@@ -62,26 +62,20 @@ def check(file: Path | None, name: str | None, dimension: str | None, as_json: b
 
 def _read(file: Path | None, name: str | None) -> tuple[list[QueueView], list[HostView]]:
     import logging
-    from dataclasses import replace
 
-    from exporter.errors import ConfigurationError
-    from exporter.jobs import QueueName
     from exporter.log import configure
     from exporter.showing import show_queue
     from healers.views import show_host, show_verdicts
 
     from ..app import App
     from ..serving import exit_now
-    from ..startup import load_config
+    from ..startup import load_config, only_queue
 
     configure(level=logging.ERROR)
-    config = load_config(file)
-    if name is not None and name not in config.queues:
-        known = ", ".join(config.queues)
-        raise ConfigurationError(f"--queue: there is no queue {name!r}; the configuration has {known}")
-    if name is not None:
-        config = replace(config, queues={QueueName(name): config.queues[QueueName(name)]})
+    config = only_queue(load_config(file), name)
     app = App(config)
+    if app.healing.is_needed:
+        app.healing.take_up_sightings(app.healing.keeper.look)
     try:
         app.poll_once()
     except KeyboardInterrupt:
@@ -96,7 +90,7 @@ def _print_queue(console: Console, view: QueueView, dimension: str | None) -> No
     """Print one queue: what is wrong first, then the figures."""
     console.print(_headline(view), style="bold")
     if view.error:
-        console.print(f"  {_printable(view.error)}", style="red", soft_wrap=True)
+        console.print(f"  {printable(view.error)}", style="red", soft_wrap=True)
     if view.read_at is not None:
         if dimension:
             _print_groups(console, view, dimension)
@@ -114,7 +108,7 @@ def _print_jobs(console: Console, view: QueueView) -> None:
     if stuck:
         console.print(_attempts(view, stuck[:TOP]))
         if len(stuck) > TOP:
-            console.print(f"  … and {len(stuck) - TOP} more stuck {_jobs(len(stuck) - TOP)}; --json shows them all")
+            console.print(f"  … and {len(stuck) - TOP} more stuck {name_jobs(len(stuck) - TOP)}; --json shows them all")
         _print_where_to_look(console, stuck)
         console.print()
     _print_kinds(console, view)
@@ -138,7 +132,7 @@ def _print_where_to_look(console: Console, stuck: Sequence[AttemptView]) -> None
         console.print("  Look whether their workers are still at work:")
     for host, found in list(pids.items())[:TOP]:
         shown = ",".join(str(pid) for pid in sorted(found)[:TOP])
-        console.print(f"    on {_printable(host)}: ps -o pid,lstart,args -p {shown}", soft_wrap=True)
+        console.print(f"    on {printable(host)}: ps -o pid,lstart,args -p {shown}", soft_wrap=True)
 
 
 def _print_groups(console: Console, view: QueueView, dimension: str) -> None:
@@ -153,12 +147,12 @@ def _print_groups(console: Console, view: QueueView, dimension: str) -> None:
             str(group.started),
             str(group.stuck),
             str(group.overdue),
-            _span(group.oldest_started_age_seconds),
+            show_span(group.oldest_started_age_seconds),
         )
         for group in view.groups[:TOP]
     )
     columns = (dimension, *(("waiting",) if has_waiting else ()), "started", "stuck", "overdue", "oldest")
-    console.print(_table(columns, rows, numbers=len(columns) - 1))
+    console.print(make_table(columns, rows, numbers=len(columns) - 1))
     if len(view.groups) > TOP:
         console.print(f"  … and {len(view.groups) - TOP} more; --json shows them all")
 
@@ -168,15 +162,13 @@ def _headline(view: QueueView) -> str:
     if not view.up:
         return f"✗ {name}: could not be read"
     if view.orphaned and view.started:
-        orphaned = f"{view.orphaned} of {view.started} started {_jobs(view.started)} orphaned"
+        orphaned = f"{view.orphaned} of {view.started} started {name_jobs(view.started)} orphaned"
         return f"✗ {name}: {orphaned}, {view.stuck} stuck, {view.waiting} waiting"
     if view.stuck and view.started:
-        return f"✗ {name}: {view.stuck} of {view.started} started {_jobs(view.started)} stuck, {view.waiting} waiting"
+        return (
+            f"✗ {name}: {view.stuck} of {view.started} started {name_jobs(view.started)} stuck, {view.waiting} waiting"
+        )
     return f"✓ {name}: nothing stuck; {view.started} started, {view.waiting} waiting"
-
-
-def _jobs(number: int) -> str:
-    return "job" if number == 1 else "jobs"
 
 
 def _print_kinds(console: Console, view: QueueView) -> None:
@@ -185,9 +177,10 @@ def _print_kinds(console: Console, view: QueueView) -> None:
     if len(busy) > TOP:
         busy.sort(key=lambda kind: -(kind.waiting + kind.started))
     rows = (
-        (kind.kind, str(kind.waiting), str(kind.started), _span(kind.oldest_waiting_age_seconds)) for kind in busy[:TOP]
+        (kind.kind, str(kind.waiting), str(kind.started), show_span(kind.oldest_waiting_age_seconds))
+        for kind in busy[:TOP]
     )
-    console.print(_table(("kind", "waiting", "started", "oldest waiting"), rows, numbers=3))
+    console.print(make_table(("kind", "waiting", "started", "oldest waiting"), rows, numbers=3))
     if len(busy) > TOP:
         console.print(f"  … and {len(busy) - TOP} more kinds; --json shows them all")
 
@@ -200,12 +193,12 @@ def _hosts(view: QueueView) -> Table:
             str(load.workers),
             str(load.max_jobs_per_worker),
             str(load.stuck),
-            _span(load.oldest_started_age_seconds),
+            show_span(load.oldest_started_age_seconds),
         )
         for load in view.hosts
         if load.started
     )
-    return _table(("host", "started", "workers", "most per worker", "stuck", "oldest"), rows, numbers=5)
+    return make_table(("host", "started", "workers", "most per worker", "stuck", "oldest"), rows, numbers=5)
 
 
 def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
@@ -218,14 +211,13 @@ def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
             _about(attempt),
             attempt.host or "",
             attempt.pid_text or "",
-            "" if attempt.age_seconds is None else f"{_span(attempt.age_seconds)} ago",
+            "" if attempt.age_seconds is None else f"{show_span(attempt.age_seconds)} ago",
             _worker(attempt),
             _reason(attempt, view),
         )
         for attempt in attempts
     ]
-    kept = [index for index in range(len(columns)) if any(row[index] for row in rows)]
-    return _table([columns[index] for index in kept], [[row[index] or "-" for index in kept] for row in rows])
+    return make_list(columns, rows)
 
 
 def _worker(attempt: AttemptView) -> str:
@@ -242,9 +234,9 @@ def _reason(attempt: AttemptView, view: QueueView) -> str:
         case "never_initialised":
             return "never had a heartbeat"
         case "heartbeat_lost":
-            return f"no heartbeat for {_span(attempt.heartbeat_age_seconds)}"
+            return f"no heartbeat for {show_span(attempt.heartbeat_age_seconds)}"
         case "over_age":
-            return f"longer than {_span(view.stuck_after_seconds)}"
+            return f"longer than {show_span(view.stuck_after_seconds)}"
     return ""
 
 
@@ -255,33 +247,3 @@ def _about(attempt: AttemptView) -> str:
     site = f"site {detail['site']}" if "site" in detail else ""
     words = [site, detail.get("date1"), segment, detail.get("plugin"), detail.get("report")]
     return " ".join(str(word) for word in words if word)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=True, show_edge=False, header_style="dim")
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if 0 < index <= numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_printable, row))
-    return table
-
-
-def _printable(text: str) -> str:
-    """Show control characters as codes: what a row holds must not steer a terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-
-
-def _span(seconds: float | None) -> str:
-    """Show a duration by its two largest units."""
-    if seconds is None:
-        return "-"
-    rest = int(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        number, rest = divmod(rest, size)
-        if number or parts or unit == "s":
-            parts.append(f"{number}{unit}")
-    return " ".join(part for index, part in enumerate(parts[:2]) if index == 0 or not part.startswith("0"))

@@ -8,8 +8,8 @@ import click
 def demo(listen: str) -> None:
     """Show a live queue whose workers really die.
 
-    Starts three worker processes on an SQLite queue in a temporary folder, kills one of them now and then, and
-    publishes what Queuemedic sees. Ctrl-C ends all of it.
+    Starts three worker processes on an SQLite queue in a temporary folder and kills one of them now and then.
+    Queuemedic publishes what it sees, asks whether the worker is alive, and puts its job back. Ctrl-C ends all of it.
     """
     import json
     import logging
@@ -31,14 +31,17 @@ def demo(listen: str) -> None:
         live = Demo(Path(folder), click.echo)
         file = Path(folder) / "queuemedic.yml"
         file.write_text(
-            CONFIGURATION.format(listen=listen, database=live.database, host=json.dumps(socket.gethostname()))
+            CONFIGURATION.format(
+                listen=listen, folder=folder, database=live.database, host=json.dumps(socket.gethostname())
+            )
         )
         config = load(file, {}, OPTIONS)
         listener = open_listener(config.web.listen.host, config.web.listen.port)
         address = "http://{}:{}".format(*listener.getsockname()[:2])
         click.echo(f"Three workers take jobs from a queue in {folder}; one is killed every 20 s.")
-        click.echo(f"  {address}/metrics   what Prometheus scrapes; look for queuemedic_stuck_jobs")
-        click.echo(f"  queuemedic --config {file} check   the same on the terminal")
+        click.echo(f"  {address}/metrics   what Prometheus scrapes; look for queuemedic_orphaned_jobs and heals_total")
+        click.echo(f"  queuemedic --config {file} check     the same on the terminal")
+        click.echo(f"  queuemedic --config {file} history   what was put back, and on what evidence")
         click.echo("Ctrl-C ends it.")
         with live.running():
             serve_app(App(config), listener)

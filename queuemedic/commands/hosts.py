@@ -1,4 +1,4 @@
-"""`queuemedic hosts`: try the hosts that are asked about workers, and print what has to be there."""
+"""`queuemedic hosts`: try the hosts that are asked about workers, print what has to be there, and give one up."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ NOT_USABLE = 3
 
 @click.group("hosts")
 def hosts() -> None:
-    """Try the hosts that are asked about workers, and print what has to be there."""
+    """Try the hosts that are asked about workers, print what has to be there, or give one up."""
 
 
 @hosts.command()
@@ -57,3 +57,29 @@ def script() -> None:
     from healers.probes.local import SCRIPT
 
     click.echo(SCRIPT.read_text(), nl=False)
+
+
+@hosts.command()
+@click.argument("name")
+@click.option("--why", required=True, metavar="TEXT", help="For whoever asks why its jobs were put back.")
+@click.pass_obj
+def retire(file: Path | None, name: str, why: str) -> None:
+    """Declare a host gone for good, so that the jobs it holds now count as orphaned.
+
+    NAME is what rows record, whether it is configured or not. It counts only while the host is silent: any answer from
+    it ends this.
+
+    Example: queuemedic hosts retire web02 --why "scrapped on Monday"
+    """
+    import os
+
+    from exporter import clock
+
+    from ..by_hand import name_actor
+    from ..keeper import open_ledger
+    from ..startup import load_config
+
+    ledger = open_ledger(load_config(file), os.environ)
+    ledger.sightings.retire(name, why=why, actor=name_actor(), at=clock.now())
+    ledger.close()
+    click.echo(f"{name} is retired; an answer from it ends that")

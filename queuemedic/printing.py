@@ -1,0 +1,67 @@
+"""Print tables, durations and foreign texts for people: what several commands share.
+
+rich is imported when something is printed: `--help` has to be quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+WHOLE = frozenset({"at", "started"})
+"""Columns that are never broken into lines."""
+
+
+def make_console() -> Console:
+    """Return a console that takes every text as it is."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> Table:
+    """Return a table; the `numbers` columns after the first stand to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=True, show_edge=False, header_style="dim")
+    for index, name in enumerate(columns):
+        is_number = 0 < index <= numbers
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=name in WHOLE)
+    for row in rows:
+        table.add_row(*map(printable, row))
+    return table
+
+
+def make_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table without the columns in which no row has anything."""
+    kept = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    return make_table([columns[index] for index in kept], [[row[index] or "-" for index in kept] for row in rows])
+
+
+def printable(text: str) -> str:
+    """Show control characters as codes: what a row holds must not steer a terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def show_span(seconds: float | None) -> str:
+    """Show a duration by its two largest units."""
+    if seconds is None:
+        return "-"
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, rest = divmod(rest, size)
+        if number or parts or unit == "s":
+            parts.append(f"{number}{unit}")
+    return " ".join(part for index, part in enumerate(parts[:2]) if index == 0 or not part.startswith("0"))
+
+
+def name_jobs(number: int) -> str:
+    """Return the word for so many jobs."""
+    return "job" if number == 1 else "jobs"
