@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.ports import free_port
 from tests.lab.queuemedic import Ended, Page, Serving, run, serving, write_config
 from tests.lab.waiting import wait_until
 
@@ -46,14 +45,13 @@ class Site:
         self.folder = folder
         self.file = folder / "jobs.db"
         self.ledger = folder / "ledger.db"
-        self._port = free_port()
         queue = {**make_queue(self.file), "healing": {**HEALING, **healing}}
         hosts = {HOST: {"via": "local", "pid_namespace": "own", "ask_every": "1s"}}
         self.config = write_config(folder, {"q": queue}, hosts=hosts, ledger=f"sqlite:///{self.ledger}")
 
     def serving(self) -> AbstractContextManager[Serving]:
-        """Run `serve` on this site, each time on the same port."""
-        return serving(self.config, self.folder, port=self._port)
+        """Run `serve` on this site."""
+        return serving(self.config, self.folder)
 
     def run(self, *arguments: str) -> Ended:
         """Run a command on this site."""

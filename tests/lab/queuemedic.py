@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -194,14 +195,14 @@ def serving(
 
 @contextmanager
 def _port_of(config: Path | None) -> Iterator[int]:
-    """Write a free port into a configuration; without one it is the default, which only one test of a run can have."""
+    """Write a free port into a configuration, or find the one there; without a file it is the default, in turn."""
     if config is None:
         with locked("default-port"):
             yield DEFAULT_PORT
     else:
-        port = free_port()
-        config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
-        yield port
+        config.write_text(re.sub(r"127\.0\.0\.1:0\b", f"127.0.0.1:{free_port()}", config.read_text()))
+        [port] = re.findall(r"listen: 127\.0\.0\.1:([0-9]+)", config.read_text())
+        yield int(port)
 
 
 def _answers(server: Serving) -> bool:
