@@ -56,6 +56,13 @@ class Beliefs:
         self._heard: dict[str, Heard] = {}
         self.sightings = sightings or Sightings()
 
+    def begin_anew(self, hosts: Iterable[Host]) -> "Beliefs":
+        """Return what is held where other hosts are asked: nothing but what was seen."""
+        anew = Beliefs(hosts, sightings=self.sightings)
+        with self._lock:
+            anew._unkept, self._unkept = self._unkept, Learned()
+        return anew
+
     def of(self, queue: QueueName) -> QueueBeliefs | None:
         """Return what is held of a queue; None until it was read."""
         return self._queues.get(queue)

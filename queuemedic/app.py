@@ -245,7 +245,7 @@ class App:
     def _make_askers(self, config: Config, probes: Mapping[str, Probe]) -> dict[str, HostAsker]:
         """Begin to hold beliefs of these hosts, without forgetting what was seen, and make those that ask them."""
         hosts = make_hosts(config)
-        self._beliefs = Beliefs(hosts, sightings=self._beliefs.sightings)
+        self._beliefs = self._beliefs.begin_anew(hosts)
         return {
             host.name: HostAsker(
                 host.name,

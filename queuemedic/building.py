@@ -148,15 +148,16 @@ def name_instance() -> str:
 
 
 def _state_folder(environment: Mapping[str, str]) -> Path:
-    """Return systemd's StateDirectory=, else the user's own folder, which is made; root's is the service's."""
+    """Return systemd's StateDirectory=, else the service's folder for root and wherever it is there, else the user's.
+
+    So a person who pauses reaches the ledger of the service, or is told that it takes more rights.
+    """
     if given := environment.get("STATE_DIRECTORY"):
         return Path(given.partition(":")[0])
-    if os.geteuid() == 0:
-        folder = SYSTEM_STATE
-    else:
-        state = environment.get("XDG_STATE_HOME")
-        folder = (Path(state) if state else Path.home() / ".local" / "state") / "queuemedic"
-    return folder
+    if os.geteuid() == 0 or SYSTEM_STATE.is_dir():
+        return SYSTEM_STATE
+    state = environment.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "queuemedic"
 
 
 def _find_healing_faults(section: QueueSection, hosts: Iterable[HostOptions]) -> Iterator[str]:

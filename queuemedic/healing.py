@@ -7,6 +7,7 @@ healed: a worker seen alive today is what makes its death exact tomorrow.
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
+from weakref import WeakSet
 
 import structlog
 from prometheus_client import Metric as Family
@@ -24,9 +25,10 @@ from healers.options import LedgerOptions
 from healers.recording import Recorder, Who
 from healers.resets.protocol import Reset
 
-from .building import digest_config, make_placement, name_instance, needs_ledger
+from .building import BY_HAND, digest_config, make_placement, name_instance, needs_ledger
 from .config import Config
 from .keeper import Keeper
+from .systems import records_workers
 
 log = structlog.get_logger()
 
@@ -48,6 +50,7 @@ class Healing:
         self._config = config
         self._publish = publish
         self._healers: Mapping[QueueName, Healer] = MappingProxyType({})
+        self._warned: WeakSet[Poller] = WeakSet()
 
     @property
     def is_needed(self) -> bool:
@@ -111,6 +114,7 @@ class Healing:
         healer, seen = self._healers.get(poller.name), see(poller)
         if healer is None or seen is None:
             return
+        self._warn_of_nobody(poller)
         try:
             healer.run(seen)
         except Exception as error:
@@ -129,6 +133,16 @@ class Healing:
         for healer in self._healers.values():
             has_ended &= healer.end(within_seconds=max(0.0, ends - clock.monotonic_seconds()))
         return has_ended
+
+    def _warn_of_nobody(self, poller: Poller) -> None:
+        """Say once that nothing can be put back, where the rows do not record who works on them."""
+        section, reading = self._config.queues.get(poller.name), poller.status.reading
+        if section is None or reading is None or poller in self._warned or section.healing.mode != "reset":
+            return
+        if not records_workers(section.system, reading.snapshot.schema):
+            self._warned.add(poller)
+            advice = f"write mode: disabled; {BY_HAND}"
+            log.error("workers.unknown", queue=poller.name, schema=reading.snapshot.schema, advice=advice)
 
     def _publish_status(self, healer: Healer, poller: Poller) -> None:
         self._publish(poller, PART, collect_heals(healer.status))

@@ -30,4 +30,4 @@ def pause(file: Path | None, queue: str | None, why: str) -> None:
     ledger = open_ledger(config, os.environ)
     ledger.brakes.pause(QueueName(queue) if queue else None, why=why, actor=name_actor(), at=clock.now())
     ledger.close()
-    click.echo(f"healing of {queue or 'all queues'} is paused")
+    click.echo(f"healing of {queue or 'all queues'} is paused, for every instance on the ledger {ledger.place}")

@@ -14,6 +14,7 @@ from tests.lab.waiting import wait_until
 from .test_hosts import HOST, WORKER, make_queue, rows, start_job
 
 HEALING = {"heal_after": "1s", "confirm_after": "1s", "reset": {"b": None, "host": None, "pid": None}}
+PAUSED = "healing of all queues is paused, for every instance on the ledger"
 Worker = subprocess.Popen[bytes]
 
 
@@ -155,7 +156,7 @@ def test_a_pause_holds_for_a_person_and_for_serve_until_it_is_ended(tmp_path: Pa
     site = Site(tmp_path, mode="reset")
     site.lose(hire(), hire())
     assert site.run("pause", "--queue", "nope", "--why", "x").code == 2
-    assert site.run("pause", "--why", "moving the database").out == "healing of all queues is paused\n"
+    assert site.run("pause", "--why", "moving the database").out == f"{PAUSED} {site.ledger}\n"
     refused = site.run("heal", "--apply", "--yes", "--json")
     assert (refused.code, site.started()) == (4, [1, 2])
     assert [one["refusal"] for one in refused.json["heals"]] == ["paused"]

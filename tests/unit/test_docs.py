@@ -20,6 +20,7 @@ from exporter.queues.matomo.shape import METRICS as FINISHED
 from exporter.queues.matomo.shape import REQUIRED, WORKER, Tables
 from exporter.queues.matomo.statements import SIGNALS
 from exporter.web.options import WebConfig
+from queuemedic.building import make_resets
 from queuemedic.config import load
 from queuemedic.systems import OPTIONS
 from tests.conftest import installed
@@ -205,10 +206,11 @@ def test_every_configuration_that_is_shown_can_be_loaded(tmp_path: Path) -> None
             if keys & WebConfig.model_fields.keys():
                 WebConfig.model_validate(yaml.safe_load(block))
                 continue
-            assert keys <= {"web", "queues", "hosts"}, page
+            assert keys <= {"web", "ledger", "queues", "hosts"}, page
             file = tmp_path / "queuemedic.yml"
             file.write_text(block)
-            load(file, ENVIRONMENT, OPTIONS)
+            config = load(file, ENVIRONMENT, OPTIONS)
+            make_resets(config)
             ours += 1
     assert ours >= 6
 
