@@ -66,7 +66,7 @@ class Writer:
         if address.dialect != watched.dialect:
             raise ConfigurationError(f"healing.write_url: it is {address.dialect}, not {watched.dialect}; {RIGHT}")
         expected = self._identify_watched(watched)
-        with Deadline(self._limit) as deadline, self._translated(deadline):
+        with Deadline(self._limit) as deadline, _naming_key(), self._translated(deadline):
             connection = self._connection = connect(address, deadline, access=Access.WRITE)
             found = _identify(connection, address)
             if found != expected:
@@ -146,6 +146,15 @@ class Writer:
         except (SQLAlchemyError, OSError):
             return False
         return not self._connection.invalidated
+
+
+@contextmanager
+def _naming_key() -> Iterator[None]:
+    """Say of an error which of the two accounts it is about."""
+    try:
+        yield
+    except ReadError as cause:
+        raise type(cause)(f"healing.write_url: {cause}") from cause
 
 
 def _error(cause: SQLAlchemyError | OSError | PollTimeout, deadline: Deadline) -> ReadError:

@@ -18,14 +18,17 @@ def find_write_address(
     """Return where to write now; raises ConfigurationError that names the key."""
     watched = find_watched()
     if options.write_url_file is not None:
-        found = find_address(url=None, url_file=options.write_url_file, tls=None, check=check)
+        try:
+            found = find_address(url=None, url_file=options.write_url_file, tls=None, check=check)
+        except ConfigurationError as cause:
+            raise ConfigurationError(*(f"healing.write_url_file: {fault}" for fault in cause.faults)) from cause
         return Address(url=found.url, tls=watched.tls)
     if options.write_url is not None:
         try:
             url = read_url(options.write_url)
             check(url)
         except ValueError as cause:
-            raise ConfigurationError(f"healing.write_url: {cause}") from cause
+            raise ConfigurationError(f"healing.write_url: {str(cause).removeprefix('url: ')}") from cause
         return Address(url=normalise(url), tls=watched.tls)
     if watched.dialect == "sqlite":
         return watched

@@ -77,7 +77,7 @@ class SqlReset:
     @contextmanager
     def lock(self, *, wait_seconds: float) -> Iterator[bool]:
         """Try to be the only healer of this queue, on a new connection that is closed at the end."""
-        self._writer.connect()
+        self._connect()
         lock = make_lock(self._find_watched(), table=self._target.name())
         try:
             self._describe()
@@ -118,6 +118,12 @@ class SqlReset:
     def close(self) -> None:
         """Close the connection."""
         self._writer.close()
+
+    def _connect(self) -> None:
+        try:
+            self._writer.connect()
+        except Refused as cause:
+            raise ConfigurationError(f"{cause}; {self._target.grants}") from cause
 
     def _describe(self) -> None:
         try:
