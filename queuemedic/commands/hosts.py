@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 NOT_USABLE = 3
+AUTHORIZED_KEY = 'restrict,command="/usr/local/lib/queuemedic-probe.sh" ssh-ed25519 AAAA… queuemedic'
 
 
 @click.group("hosts")
@@ -50,13 +51,14 @@ def check(file: Path | None, as_json: bool) -> None:
 
 @hosts.command()
 def script() -> None:
-    """Print the script that a host runs when it is asked.
+    """Print the script that a host runs when it is asked; and beside it, on standard error, the authorized_keys line.
 
     Example: queuemedic hosts script | ssh root@web03 'cat > /usr/local/lib/queuemedic-probe.sh'
     """
     from healers.probes.local import SCRIPT
 
     click.echo(SCRIPT.read_text(), nl=False)
+    click.echo(AUTHORIZED_KEY, err=True)
 
 
 @hosts.command()

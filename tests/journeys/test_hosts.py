@@ -127,10 +127,11 @@ def test_hosts_check_says_of_each_whether_it_can_be_used(tmp_path: Path) -> None
 
 
 def test_the_script_is_printed_whole() -> None:
-    """As it is to be installed on a host."""
+    """As it is to be installed on a host; beside it the line for authorized_keys, which the how-to has, too."""
     printed = run("hosts", "script")
     assert printed.code == 0
     assert printed.out.startswith("#!/bin/sh\n")
+    assert printed.err.strip() in Path("docs/howto/ask-hosts.md").read_text()
     assert subprocess.run(["sh", "-n"], input=printed.out.encode(), check=False).returncode == 0
 
 
