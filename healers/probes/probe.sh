@@ -117,7 +117,8 @@ tell_processes() {
     doubtful=${doubtful#|}
 }
 
-# Adds a pid to `known` whose process is the enrolled one, or a worker by its command line; tells the threads of a zombie.
+# Adds a pid to `known` whose process is the enrolled one and no other, or, where none is enrolled, a worker by its
+# command line; tells the threads of a zombie. An enrolled one that is not there has ended, whatever has its pid now.
 judge_line() {
     pid=${1#/proc/}
     pid=${pid%%/*}
@@ -131,18 +132,10 @@ judge_line() {
     esac
     case " $pids " in
         *" $pid:${20-none} "*) known="$known $pid " ;;
-        *" $pid:"*,*) find_ticks "$pid" "${20-none}" ;;
+        *" $pid:- "*)
+            case "$newline$matching$newline" in *"$newline/proc/$pid/cmdline$newline"*) known="$known $pid " ;; esac
+            ;;
     esac
-    case "$newline$matching$newline" in *"$newline/proc/$pid/cmdline$newline"*) known="$known $pid " ;; esac
-}
-
-# As above, where several start ticks of one pid are known.
-find_ticks() {
-    for asked in $pids; do
-        case $asked in
-            "$1":*) case ",${asked#*:}," in *",$2,"*) known="$known $1 " ;; esac ;;
-        esac
-    done
 }
 
 # What `kill -0` says of a pid that /proc does not show: EPERM is that it exists.

@@ -110,8 +110,20 @@ def test_a_live_process_is_present_and_its_arguments_told_if_they_match(probe: L
         assert (found.argv, foreign.argv, foreign.presence) == (("sleep", "61.5"), None, Presence.PRESENT)
         assert found.memory_bytes
         assert answer.has_looked_through
-        routine = ask(probe, pids={worker: frozenset({1, ticks_of(worker)})})
+        routine = ask(probe, pids={worker: frozenset({ticks_of(worker)})})
         assert not routine.has_looked_through
+
+
+@pytest.mark.parametrize("more", [(), ("its own",)], ids=["reused", "reused and enrolled"])
+def test_children_of_a_worker_whose_pid_another_one_has_are_looked_for(
+    probe: LocalProbe, more: tuple[str, ...]
+) -> None:
+    """Whoever has the pid now, be it a worker with a job of its own: of the one that ended nothing else is known."""
+    with running("sleep", "1000") as worker:
+        ticks = {1, *(ticks_of(worker) for _ in more)}
+        answer = ask(probe, pids={worker: frozenset(ticks)}, worker_marks=frozenset({"sleep"}))
+        assert answer.has_looked_through
+        assert answer.processes[worker].start_ticks == ticks_of(worker)
 
 
 def test_a_stopped_process_is_present_and_stopped(probe: LocalProbe) -> None:
