@@ -137,7 +137,7 @@ class App:
         queue that is gone closes its connection when it ends.
         """
         last, aliases = self._built, map_aliases(config)
-        queues, resets = make_queues(config), make_resets(config)
+        queues, resets = make_queues(config), make_resets(config, self.healing.keeper.get)
         probes = None if config.hosts == last.config.hosts else make_probes(config)
         if only_check:
             return

@@ -5,8 +5,9 @@ Each maker raises ConfigurationError with every fault that it finds.
 
 import hashlib
 import os
+import secrets
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from exporter.queues.meltano import MeltanoOptions
 from exporter.queues.protocol import Queue
 from exporter.queues.source import find_address
 from exporter.queues.table import TableOptions
+from healers.lease import Lease
+from healers.ledger import Ledger
 from healers.options import HealingOptions, HostOptions, LedgerOptions
 from healers.probes.protocol import Probe
 from healers.proofs import PROOF_LASTS
@@ -55,7 +58,7 @@ def make_queues(config: Config) -> dict[QueueName, Queue]:
     return queues
 
 
-def make_resets(config: Config) -> dict[QueueName, Reset | None]:
+def make_resets(config: Config, get_ledger: Callable[[], Ledger]) -> dict[QueueName, Reset | None]:
     """Make the write half of every queue that is healed; None where healing is only rehearsed."""
     resets: dict[QueueName, Reset | None] = {}
     faults: list[str] = []
@@ -66,12 +69,19 @@ def make_resets(config: Config) -> dict[QueueName, Reset | None]:
         resets[name] = None
         if section.healing.mode == "reset":
             try:
-                resets[name] = make_reset(name, section.system, section.options, section.healing)
+                resets[name] = make_section_reset(name, section, get_ledger)
             except ConfigurationError as error:
                 faults.extend(error.faults)
     if faults:
         raise ConfigurationError(*faults)
     return resets
+
+
+def make_section_reset(name: QueueName, section: QueueSection, get_ledger: Callable[[], Ledger]) -> Reset:
+    """Make the write half of one queue; where its server has no locks for healers, the ledger gives leases."""
+    holder = f"{name_instance()}/{secrets.token_hex(4)}"
+    lease = Lease(get_ledger, name, holder=holder, limit=section.options.poll_timeout)
+    return make_reset(name, section.system, section.options, section.healing, lease=lease)
 
 
 def make_probes(config: Config) -> dict[str, Probe]:

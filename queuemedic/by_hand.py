@@ -24,7 +24,7 @@ from healers.runs import LOST_AFTER
 from healers.situation import Person
 
 from .app import App
-from .systems import make_reset
+from .building import make_section_reset
 
 LOCK_SECONDS: Final = 60.0
 MARGIN: Final = timedelta(milliseconds=200)
@@ -56,7 +56,7 @@ class ByHand:
         for poller in app.pollers:
             section, reset = config.queues[poller.name], None
             if person.is_applied:
-                reset = make_reset(poller.name, section.system, section.options, section.healing)
+                reset = make_section_reset(poller.name, section, get_ledger)
             self._healers[poller.name] = healing.make(
                 poller, config, reset, actor=f"heal by {name_actor()}", get_ledger=get_ledger
             )

@@ -16,6 +16,7 @@ from healers.options import HealingOptions, HostOptions
 from healers.probes.local import LocalProbe
 from healers.probes.protocol import Probe
 from healers.resets.compare_and_set import SqlReset
+from healers.resets.locks import Lock
 from healers.resets.matomo import make_matomo_reset
 from healers.resets.meltano import MeltanoHealing, make_meltano_reset
 from healers.resets.protocol import Reset
@@ -40,8 +41,12 @@ OPTIONS: Mapping[str, SystemOptions] = MappingProxyType(
 _QUEUES: Mapping[str, Callable[[QueueName, Any], Queue]] = MappingProxyType(
     {"matomo": MatomoQueue, "meltano": MeltanoQueue, "table": TableQueue}
 )
-_RESETS: Mapping[str, Callable[[Any, Any], SqlReset]] = MappingProxyType(
-    {"matomo": make_matomo_reset, "meltano": make_meltano_reset, "table": make_table_reset}
+_RESETS: Mapping[str, Callable[[Any, Any, Lock], SqlReset]] = MappingProxyType(
+    {
+        "matomo": lambda options, healing, lease: make_matomo_reset(options, healing, lease=lease),
+        "meltano": lambda options, healing, _: make_meltano_reset(options, healing),  # never on MariaDB
+        "table": lambda options, healing, lease: make_table_reset(options, healing, lease=lease),
+    }
 )
 
 
@@ -62,10 +67,13 @@ def make_queue(name: QueueName, system: str, options: QueueOptions) -> Queue:
         raise ConfigurationError(*(f"queues.{name}: {fault}" for fault in cause.faults)) from cause
 
 
-def make_reset(name: QueueName, system: str, options: QueueOptions, healing: HealingOptions) -> Reset:
-    """Make the write half of a queue; raises ConfigurationError that names the section. Nothing is connected to."""
+def make_reset(name: QueueName, system: str, options: QueueOptions, healing: HealingOptions, *, lease: Lock) -> Reset:
+    """Make the write half of a queue; raises ConfigurationError that names the section. Nothing is connected to.
+
+    `lease` is the lock of healers where the server has none.
+    """
     try:
-        reset = _RESETS[system](options, healing)
+        reset = _RESETS[system](options, healing, lease)
         reset.check()
     except ConfigurationError as cause:
         raise ConfigurationError(*(f"queues.{name}.{fault}" for fault in cause.faults)) from cause

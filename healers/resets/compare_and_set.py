@@ -21,7 +21,7 @@ from exporter.jobs import AttemptKey, Claim
 from exporter.writer import Writer
 
 from ..outcomes import Concluded, OriginalRow, Outcome
-from .locks import Lock, make_lock
+from .locks import Lock, NoNamedLocks, make_lock
 from .reconciliation import conclude
 from .rows import RowSql
 
@@ -61,7 +61,10 @@ class SqlReset:
         find_address: Callable[[], Address],
         find_watched: Callable[[], Address],
         limit: timedelta,
+        lease: Lock | None = None,
     ) -> None:
+        """`lease` is the lock where the server has none."""
+        self._lease = lease
         self._target = target
         self._find_address = find_address
         self._find_watched = find_watched
@@ -81,8 +84,15 @@ class SqlReset:
         lock = make_lock(self._find_watched(), table=self._target.name())
         try:
             self._describe()
+            try:
+                has_lock = self._take(lock, wait_seconds)
+            except NoNamedLocks:
+                if self._lease is None:
+                    raise
+                lock = self._lease
+                has_lock = self._take(lock, wait_seconds)
             self._lock = lock
-            yield self._take(lock, wait_seconds)
+            yield has_lock
         finally:
             self._lock = None
             with suppress(ReadError), self._writer.transaction() as connection:

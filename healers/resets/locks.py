@@ -19,8 +19,13 @@ from exporter.address import Address
 from exporter.errors import ConfigurationError
 
 NOT_SUPPORTED: Final = frozenset({1235, 1289})
+NO_LOCKS: Final = "healing: this server has no GET_LOCK for all of its healers (Galera); heal through one that has"
 PREFIX: Final = "queuemedic."
 SUFFIX: Final = ".queuemedic-lock"
+
+
+class NoNamedLocks(ConfigurationError):
+    """The server has no locks that hold for all of its healers."""
 
 
 class Lock(Protocol):
@@ -32,8 +37,12 @@ class Lock(Protocol):
 
 
 class MysqlLock:
-    """A named lock of the server; names are the server's, so this one is of the database and table."""
+    """A named lock of the server; names are the server's, so this one is of the database and table.
 
+    A node of a Galera cluster refuses GET_LOCK (MDEV-30473), or, before that (10.11), gives it for itself alone.
+    """
+
+    cluster_sql = "SHOW GLOBAL VARIABLES LIKE 'wsrep_on'"
     take_sql = text("SELECT GET_LOCK(:name, 0)")
     held_sql = text("SELECT IS_USED_LOCK(:name) = CONNECTION_ID()")
     release_sql = text("SELECT RELEASE_LOCK(:name)")
@@ -42,15 +51,15 @@ class MysqlLock:
         self._bound = {"name": PREFIX + _digest(f"{address.url.database}/{table}").hex()}
 
     def take(self, connection: Connection) -> bool:
-        """Try to take it; NULL, for whatever reason, is not had."""
+        """Try to take it; NULL, for whatever reason, is not had. Raises NoNamedLocks."""
+        cluster = connection.exec_driver_sql(self.cluster_sql).one_or_none()
+        if cluster is not None and str(cluster[1]).upper() == "ON":
+            raise NoNamedLocks(NO_LOCKS)
         try:
             return bool(connection.execute(self.take_sql, self._bound).scalar())
         except DBAPIError as cause:
             if cause.orig is not None and cause.orig.args[0] in NOT_SUPPORTED:
-                raise ConfigurationError(
-                    f"healing: this server has no GET_LOCK ({cause.orig.args[0]}), as Galera has none; heal through"
-                    " a server that has"
-                ) from cause
+                raise NoNamedLocks(NO_LOCKS) from cause
             raise
 
     def is_held(self, connection: Connection) -> bool:

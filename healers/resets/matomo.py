@@ -16,6 +16,7 @@ from exporter.queues.matomo.source import Source
 from ..options import HealingOptions
 from .addresses import find_write_address
 from .compare_and_set import SqlReset
+from .locks import Lock
 from .rows import Cell, RowSql, whole_number
 
 
@@ -53,12 +54,16 @@ class MatomoTarget:
         )
 
 
-def make_matomo_reset(options: MatomoOptions, healing: HealingOptions) -> SqlReset:
+def make_matomo_reset(options: MatomoOptions, healing: HealingOptions, *, lease: Lock | None = None) -> SqlReset:
     """Return the write half of a Matomo queue."""
     source = Source(options)
     find = partial(find_write_address, healing, source.find_address, check=check_matomo_url)
     return SqlReset(
-        MatomoTarget(source), find_address=find, find_watched=source.find_address, limit=options.poll_timeout
+        MatomoTarget(source),
+        find_address=find,
+        find_watched=source.find_address,
+        limit=options.poll_timeout,
+        lease=lease,
     )
 
 

@@ -23,6 +23,7 @@ from exporter.queues.table.shape import Shape, detect
 from ..options import HealingOptions
 from .addresses import find_write_address
 from .compare_and_set import SqlReset
+from .locks import Lock
 from .rows import Cell, RowSql
 from .whole import select_whole
 
@@ -106,7 +107,7 @@ class TableTarget:
             raise ConfigurationError(f"healing.reset: {self._id} is the id, which stays as it is; leave it out")
 
 
-def make_table_reset(options: TableOptions, healing: TableHealing) -> SqlReset:
+def make_table_reset(options: TableOptions, healing: TableHealing, *, lease: Lock | None = None) -> SqlReset:
     """Return the write half of a described table; raises ConfigurationError where it can only be watched."""
 
     def find_watched() -> Address:
@@ -114,5 +115,9 @@ def make_table_reset(options: TableOptions, healing: TableHealing) -> SqlReset:
 
     find = partial(find_write_address, healing, find_watched, check=check_url)
     return SqlReset(
-        TableTarget(options, healing), find_address=find, find_watched=find_watched, limit=options.poll_timeout
+        TableTarget(options, healing),
+        find_address=find,
+        find_watched=find_watched,
+        limit=options.poll_timeout,
+        lease=lease,
     )

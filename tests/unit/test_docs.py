@@ -16,10 +16,12 @@ import exporter
 import healers
 import queuemedic
 from exporter.catalogue import METRICS
+from exporter.errors import NoLedger
 from exporter.queues.matomo.shape import METRICS as FINISHED
 from exporter.queues.matomo.shape import REQUIRED, WORKER, Tables
 from exporter.queues.matomo.statements import SIGNALS
 from exporter.web.options import WebConfig
+from healers.ledger import Ledger
 from queuemedic.building import make_resets
 from queuemedic.config import load
 from queuemedic.systems import OPTIONS
@@ -195,6 +197,10 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def _no_ledger() -> Ledger:
+    raise NoLedger
+
+
 def test_every_configuration_that_is_shown_can_be_loaded(tmp_path: Path) -> None:
     """A block of YAML is a configuration of ours, or one of Prometheus: of its own, or of its web side."""
     ours = 0
@@ -210,7 +216,7 @@ def test_every_configuration_that_is_shown_can_be_loaded(tmp_path: Path) -> None
             file = tmp_path / "queuemedic.yml"
             file.write_text(block)
             config = load(file, ENVIRONMENT, OPTIONS)
-            make_resets(config)
+            make_resets(config, _no_ledger)
             ours += 1
     assert ours >= 6
 
