@@ -204,6 +204,7 @@ def _invalidations() -> Iterator[Invalidations]:
     connection = pymysql.connect(
         host=url.hostname,
         port=url.port or 3306,
+        unix_socket=dict(parse_qsl(url.query)).get("unix_socket"),
         user=unquote(url.username or ""),
         password=unquote(url.password or ""),
         database=url.path.removeprefix("/"),

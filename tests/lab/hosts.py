@@ -318,6 +318,11 @@ class Host:
         """Give it another host key; a running sshd has it when it is started again."""
         self.host_key = make_key(self._etc / "ssh/lab_key")
 
+    def copy_host_key(self, other: "Host") -> None:
+        """Give it the host key of another; a running sshd has it when it is started again."""
+        shutil.copy2(other._etc / "ssh/lab_key", self._etc / "ssh/lab_key")
+        self.host_key = other.host_key
+
     def lock_account(self) -> None:
         """Lock the account as `useradd` leaves one without a password."""
         shadow = self._etc / "shadow"

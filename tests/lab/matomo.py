@@ -102,7 +102,7 @@ class Archiver:
 
     `with Archiver(url) as archiver:` starts it, and kills what is left of it and of its workers. `url` is SQLAlchemy's,
     of an account that may do all to the database. `work_seconds` is how long each archive takes unless it is finished
-    by hand.
+    by hand. Started elsewhere, on a host of the lab for one, it takes `command` and `environment`.
     """
 
     def __init__(
@@ -116,11 +116,10 @@ class Archiver:
     ) -> None:
         self._mark = secrets.token_hex(8)
         self._folder = run.scratch("archiver")
-        self._command = [sys.executable, str(CONSOLE), "core:archive", "--url=http://127.0.0.1/"]
+        self.command = [sys.executable, str(CONSOLE), "core:archive", "--url=http://127.0.0.1/"]
         if concurrent_requests != 3:
-            self._command.append(f"{archiving.CONCURRENT}{concurrent_requests}")
-        self._environment = {
-            **os.environ,
+            self.command.append(f"{archiving.CONCURRENT}{concurrent_requests}")
+        self.environment = {
             archiving.URL: url,
             archiving.PREFIX: prefix,
             archiving.WORK_SECONDS: str(work_seconds),
@@ -144,11 +143,11 @@ class Archiver:
         """Start it; its rows are claimed a quarter of a second later."""
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(
-                self._command,
+                self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env={**os.environ, **self.environment},
                 start_new_session=True,
             )
 

@@ -9,8 +9,10 @@ POLL_SECONDS = 0.02
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T | None], *, within: float, what: str) -> T:
-    """Return the first truthy value of `condition`, asked every 20 ms and at least once.
+def wait_until(
+    condition: Callable[[], T | None], *, within: float, what: str, every_seconds: float = POLL_SECONDS
+) -> T:
+    """Return the first truthy value of `condition`, asked every 20 ms unless told otherwise, and at least once.
 
     An exception of the condition means "not yet". After `within` seconds AssertionError says what was awaited and
     what the condition said last.
@@ -28,4 +30,4 @@ def wait_until(condition: Callable[[], T | None], *, within: float, what: str) -
         if time.monotonic() >= deadline:
             seen = repr(value) if fault is None else repr(fault)
             raise AssertionError(f"{what}: not within {within:g} s; last seen: {seen}") from fault
-        time.sleep(POLL_SECONDS)
+        time.sleep(every_seconds)
