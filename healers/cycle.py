@@ -95,6 +95,8 @@ class Healer:
         self._may_have_open_intents = True
         self._failed: frozenset[AttemptKey] = frozenset()
         self._healed: frozenset[AttemptKey] = frozenset()
+        self._unkept: frozenset[AttemptKey] = frozenset()
+        self._put_back_at: Mapping[AttemptKey, float] = {}
 
     def run(
         self,
@@ -112,6 +114,36 @@ class Healer:
         with self._turn:
             return self._run(seen, person, wants, wait_seconds)
 
+    def reconcile(self) -> None:
+        """Find out what became of intents that were left open, where the queue could not be read yet.
+
+        They may be why: of a SQLite database whose writer was killed, only who may write restores the last state.
+        """
+        with self._turn:
+            reset, at = self._reset, self._read_moment().at
+            if reset is None or not self._may_have_open_intents:
+                return
+            brakes = read_brakes(
+                self._get_ledger, self.queue, self._options, now=at, counts=False, looks_for_open_intents=True
+            )
+            if not brakes.has_open_intents:
+                return
+            work = _Work()
+            try:
+                with reset.lock(wait_seconds=0) as work.has_lock:
+                    if work.has_lock:
+                        self._reconcile(reset, work)
+            except (ReadError, ConfigurationError, LedgerError) as cause:
+                work.fault = str(cause)
+            came = Came(
+                plan=Plan(resets=(), refusals=(), is_dry_run=False),
+                candidates=MappingProxyType({}),
+                concluded=tuple(work.concluded),
+                is_paused=bool(brakes.is_paused),
+                has_lock=work.has_lock,
+            )
+            self._tell(came, fault=work.fault)
+
     def end(self, *, within_seconds: float) -> bool:
         """End the pass under way before its next reset, and make no more; False if it has not ended in time."""
         self._has_to_end.set()
@@ -122,10 +154,12 @@ class Healer:
 
     def _run(self, seen: Seen, person: Person | None, wants: Callable[[Attempt], bool], wait_seconds: float) -> Pass:
         self._polls = follow_polls(self._polls, seen.status, at=seen.moment.at)
+        read_seconds = seen.held.watched.read_seconds
+        self._put_back_at = {key: at for key, at in self._put_back_at.items() if at >= read_seconds}
         brakes = self._read_brakes(seen, person)
         candidates = gather(seen, count_resets=brakes.count_resets)
         situation = self._look(seen, brakes, candidates, person)
-        wanted = [one for one in candidates if wants(one.attempt)]
+        wanted = self._choose(candidates, wants)
         plan = make_plan(wanted, situation)
         work = _Work(plan=plan, fault=brakes.fault)
         if self._reset is not None and not plan.is_dry_run and (plan.resets or brakes.has_open_intents):
@@ -155,6 +189,10 @@ class Healer:
         )
         self._may_have_open_intents &= brakes.has_open_intents or not brakes.is_usable
         return brakes
+
+    def _choose(self, candidates: Iterable[Candidate], wants: Callable[[Attempt], bool]) -> list[Candidate]:
+        """Return what is to be planned: not what was put back after the poll that still shows it as started."""
+        return [one for one in candidates if wants(one.attempt) and one.attempt.key not in self._put_back_at]
 
     def _look(self, seen: Seen, brakes: Held, candidates: Iterable[Candidate], person: Person | None) -> Situation:
         last, self._clocks = self._clocks, read_clocks(seen.status, seen.moment)
@@ -211,7 +249,7 @@ class Healer:
                     is_ledger_usable=brakes.is_usable,
                     has_lock=has_lock,
                 )
-                plan = make_plan([one for one in candidates if wants(one.attempt)], situation)
+                plan = make_plan(self._choose(candidates, wants), situation)
                 work.plan, work.fault = plan, brakes.fault
                 self._put_back(reset, plan, work)
         except (ReadError, ConfigurationError, LedgerError) as cause:
@@ -231,7 +269,7 @@ class Healer:
             log.warning(
                 "intent.reconciled", queue=self.queue, job=concluded.key.job_id, outcome=concluded.outcome.value
             )
-        self._may_have_open_intents = False
+        self._may_have_open_intents, self._unkept = False, frozenset()
 
     def _put_back(self, reset: Reset, plan: Plan, work: _Work) -> None:
         """Put back one after the other; a few that cannot be written, tried last, must not keep all others from it."""
@@ -270,11 +308,15 @@ class Healer:
         self._heal(self._healed | {claim.key})
         concluded = reset.reset(claim)
         work.concluded.append(concluded)
-        if concluded.outcome is not Outcome.RESET:
+        if concluded.outcome is Outcome.RESET:
+            self._put_back_at = {**self._put_back_at, claim.key: self._read_moment().boottime_seconds}
+        else:
             self._heal(self._healed - {claim.key})
         if concluded.outcome is Outcome.UNKNOWN:
             self._may_have_open_intents = True
+        self._unkept |= {claim.key}
         ledger.journal.conclude(intent_id, concluded, at=self._read_moment().at)
+        self._unkept -= {claim.key}
         return concluded
 
     def _heal(self, keys: frozenset[AttemptKey]) -> None:
@@ -299,12 +341,16 @@ class Healer:
             is_paused=bool(situation.is_paused),
             breaker=situation.breaker,
             has_lock=done.has_lock,
+            unkept=self._unkept,
         )
-        before, now = self.status, self._read_moment().at
-        self._recorder.tell(came, before, at=now, fault=done.fault)
-        self.status = note_pass(before, came, self._options, at=now)
+        self._tell(came, fault=done.fault)
         outcomes = {one.key: one.outcome for one in done.concluded}
         failed = {key for key, outcome in outcomes.items() if outcome is Outcome.FAILED}
         self._failed = frozenset((self._failed - outcomes.keys() | failed) & done.candidates.keys())
         reset = {key for key, outcome in outcomes.items() if outcome is Outcome.RESET}
         self._heal(frozenset((self._healed & done.candidates.keys()) | reset))
+
+    def _tell(self, came: Came, *, fault: str) -> None:
+        before, now = self.status, self._read_moment().at
+        self._recorder.tell(came, before, at=now, fault=fault)
+        self.status = note_pass(before, came, self._options, at=now)

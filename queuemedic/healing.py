@@ -112,11 +112,14 @@ class Healing:
         """Keep what was seen, and make one pass of a queue; raises nothing."""
         self.keeper.keep()
         healer, seen = self._healers.get(poller.name), see(poller)
-        if healer is None or seen is None:
+        if healer is None:
             return
         self._warn_of_nobody(poller)
         try:
-            healer.run(seen)
+            if seen is None:
+                healer.reconcile()
+            else:
+                healer.run(seen)
         except Exception as error:
             log.error("heal.pass_failed", queue=poller.name, exc_info=error)
         self._publish_status(healer, poller)

@@ -37,11 +37,15 @@ T = TypeVar("T")
 
 
 class PlayedHost:
-    """A host that is up for three days. `processes` are those that are there, `traces` those at work on runs."""
+    """A host that is up for three days, the same in every run of the program.
+
+    `processes` are those that are there, `traces` those at work on runs.
+    """
 
     def __init__(self, hostname: str) -> None:
         self.hostname = hostname
-        self.machine_id, self.boot_id = uuid.uuid4().hex, str(uuid.uuid4())
+        self.machine_id = machine_id_of(hostname)
+        self.boot_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"boot of {hostname}"))
         self.processes: dict[int, ProcessAnswer] = {}
         self.traces: tuple[RunTrace, ...] = ()
         self.silence: NoAnswer | None = None
@@ -101,8 +105,7 @@ class Watchdog:
     def look_twice(self) -> None:
         """Look for both proofs, and once more: whatever is ever put back is put back now."""
         self.look()
-        due = clock.boottime_seconds() + 1
-        wait_until(lambda: clock.boottime_seconds() > due, within=END_SECONDS, what=f"{CONFIRM_AFTER} is over")
+        let_confirm()
         self.look()
         self.look()
 
@@ -138,6 +141,17 @@ class Watchdog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def let_confirm() -> None:
+    """Wait until the next look brings the second proof."""
+    due = clock.boottime_seconds() + 1
+    wait_until(lambda: clock.boottime_seconds() > due, within=END_SECONDS, what=f"{CONFIRM_AFTER} is over")
+
+
+def machine_id_of(hostname: str) -> str:
+    """Return the machine-id of a played host."""
+    return uuid.uuid5(uuid.NAMESPACE_DNS, hostname).hex
 
 
 def read_ledger(ledger: Ledger) -> Written:
