@@ -14,9 +14,9 @@ class RefusalReason(StrEnum):
     """One for each guard, in the order in which they are asked."""
 
     UNKNOWN = "unknown"
+    LEDGER = "ledger"
     PAUSED = "paused"
     DISABLED = "disabled"
-    LEDGER = "ledger"
     CLOCK = "clock"
     REPLICA = "replica"
     OUTAGE = "outage"

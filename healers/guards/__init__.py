@@ -1,8 +1,9 @@
 """Everything that can keep a dead job from being put back: one danger, one file; pure.
 
 A guard refuses with a reason, or lets pass; a value that is not known refuses. The first in this order speaks, so that
-a person reads what stands most in the way: what is not proven, then what people have stopped, what is broken, what is
-suspect, and last what time alone will mend. `rate` comes last: only what all others let pass uses up the budget.
+a person reads what stands most in the way: what is not proven, the ledger that knows what people have stopped, then
+what they have, what else is broken, what is suspect, and last what time alone will mend. `rate` comes last: only what
+all others let pass uses up the budget.
 """
 
 from collections.abc import Callable
@@ -31,9 +32,9 @@ from . import (
 
 GUARDS: tuple[Callable[[Candidate, Situation], Refusal | None], ...] = (
     verdict.refuse,
+    ledger.refuse,
     pause.refuse,
     mode.refuse,
-    ledger.refuse,
     clock.refuse,
     replica.refuse,
     outage.refuse,

@@ -4,6 +4,8 @@ The queue is watched by an account that may select its columns, and healed by on
 exactly as documented. `Worker` is a process that looks like an archiver.
 """
 
+import os
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from sqlalchemy import URL, make_url
 
 from tests.contracts.benches import PostgresBench
 from tests.contracts.reset_benches import BACK, MATOMO_GRANTS, TABLE_GRANTS, MatomoResets, TableResets
 
-from . import queuemedic
+from . import queuemedic, run
 from .mariadb import MariaDb
 from .postgres import Postgres
 from .queuemedic import Page, Serving
@@ -27,6 +30,8 @@ FAST = {"poll_every": "1s", "poll_timeout": "5s", "max_duty": 1}
 HEALING = {"mode": "reset", "heal_after": "1s", "confirm_after": "1s"}
 WITHIN = 90.0
 COLUMNS = {"id": "id", "kind": "kind", "enqueued_at": "made", "started_at": "begun", "heartbeat_at": "beat"}
+
+NOBODY, NOBODYS_ID = "nobody", 65534
 
 Values = dict[str, Any]
 
@@ -117,6 +122,21 @@ def write_config(folder: Path, queues: dict[str, Values], *, ledger: str = "", *
     """Write a configuration in which this machine is asked itself."""
     ledger = ledger or f"sqlite:///{folder}/ledger.db"
     return queuemedic.write_config(folder, queues, hosts=HOSTS, ledger=ledger, **sections)
+
+
+def become_nobody(patch: pytest.MonkeyPatch) -> Path:
+    """Let the program run as an account without rights; return a folder that it may look into."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run the program as another account")
+    folder = run.scratch(NOBODY)
+    program = folder / "queuemedic"
+    become = f"setpriv --reuid={NOBODYS_ID} --regid={NOBODYS_ID} --clear-groups"
+    program.write_text(f'#!/bin/sh\nexec {become} {shlex.quote(str(queuemedic.QUEUEMEDIC))} "$@"\n')
+    program.chmod(0o755)
+    if subprocess.run([program, "--version"], capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"{NOBODY} may not run {queuemedic.QUEUEMEDIC}, which lies in a folder that is closed to others")
+    patch.setattr(queuemedic, "QUEUEMEDIC", program)
+    return folder
 
 
 def until_alive(served: Serving, *queues: str) -> None:

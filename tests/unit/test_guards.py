@@ -376,6 +376,13 @@ def test_rate(given: Given, detail: str | None) -> None:
     assert refuse({}, given) == (detail and ("rate", detail))
 
 
+def test_a_ledger_that_cannot_be_used_is_named_and_not_the_pause_that_it_cannot_tell() -> None:
+    """Whoever reads `paused` would look for a person who paused it."""
+    refused = guards.refuse(a_candidate(), a_situation(is_paused=None, is_ledger_usable=False))
+    assert refused is not None
+    assert refused.reason is RefusalReason.LEDGER
+
+
 def test_each_guard_is_asked_in_the_order_of_the_reasons() -> None:
     """Each reason comes from one guard, and the first that refuses is the one that a person reads."""
     everything_wrong = a_situation(
