@@ -1,6 +1,7 @@
 """Count what passes come to, once for each attempt; pure.
 
-What was counted is remembered as long as its attempt is started, so that a refusal that comes and goes counts once.
+What was counted is remembered as long as its attempt is started, so that a refusal that comes and goes counts once; and
+as long as the journal may be without its outcome, which a later pass then finds out.
 """
 
 from collections import Counter
@@ -51,7 +52,10 @@ class HealStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Came:
-    """What one pass came to. `breaker` is None where it could not be read, `has_lock` where the lock was not wanted."""
+    """What one pass came to. `breaker` is None where it could not be read, `has_lock` where the lock was not wanted.
+
+    `unkept`: attempts that were put back, perhaps in an earlier pass, and whose outcome could not be kept yet.
+    """
 
     plan: Plan
     candidates: Mapping[AttemptKey, Candidate]
@@ -60,6 +64,7 @@ class Came:
     is_paused: bool = False
     breaker: BreakerState | None = None
     has_lock: bool | None = None
+    unkept: frozenset[AttemptKey] = frozenset()
 
 
 def note_pass(status: HealStatus, came: Came, options: HealingOptions, *, at: datetime) -> HealStatus:
@@ -67,7 +72,7 @@ def note_pass(status: HealStatus, came: Came, options: HealingOptions, *, at: da
     heals = _new_heals(status, came)
     refusals = {mark for mark in _marks(came.refusals) if mark not in status.counted}
     dead = {key for key, one in came.candidates.items() if one.verdict.value is Liveness.DEAD}
-    started = came.candidates.keys()
+    remembered = came.candidates.keys() | came.unkept
     return replace(
         status,
         mode=PAUSED if came.is_paused else options.mode,
@@ -79,7 +84,7 @@ def note_pass(status: HealStatus, came: Came, options: HealingOptions, *, at: da
         delays=_observe(status.delays, heals, came.candidates, at),
         passed_at=at,
         is_leader=status.is_leader if came.has_lock is None else came.has_lock,
-        counted=frozenset(mark for mark in {*status.counted, *heals, *refusals} if mark[0] in started),
+        counted=frozenset(mark for mark in {*status.counted, *heals, *refusals} if mark[0] in remembered),
     )
 
 
