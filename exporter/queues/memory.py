@@ -141,7 +141,7 @@ class MemoryQueue:
             kind=kind,
             jobs=len(waiting),
             enqueued=sum(1 for job in jobs if after and isinstance(after.last_id, int) and job.id > after.last_id),
-            oldest_age=max((now - job.enqueued_at for job in waiting), default=None),
+            oldest_age=max((age for job in waiting if (age := _age(now, job.enqueued_at)) is not None), default=None),
         )
 
     def _attempt(self, job: MemoryJob, now: datetime) -> Attempt:
