@@ -216,7 +216,7 @@ class Healer:
             breaker=breaker,
             database=describe_database(self._polls, seen.status),
             clocks=compare_clocks(last, self._clocks),
-            is_ledger_usable=brakes.is_usable,
+            is_ledger_usable=brakes.is_usable and breaker is not None,
             has_lock=True,
             loads=seen.loads,
             by_person=person,
@@ -246,7 +246,7 @@ class Healer:
                     is_paused=brakes.is_paused,
                     pause_detail=brakes.pause_detail,
                     resets_last_hour=brakes.resets_last_hour,
-                    is_ledger_usable=brakes.is_usable,
+                    is_ledger_usable=brakes.is_usable and situation.breaker is not None,
                     has_lock=has_lock,
                 )
                 plan = make_plan(self._choose(candidates, wants), situation)

@@ -60,7 +60,9 @@ class Proxy:
         self.lost = 0
         """How much was replied in DROP_REPLIES, and got lost."""
         self._target = (target_host, target_port)
-        self._losing: bytes | None = None
+        self.swallowed = 0
+        """How much was asked in a BLACK_HOLE, and got lost."""
+        self._turning: tuple[bytes, Mode] | None = None
         self._open: list[Connection] = []
         self._serving: list[threading.Thread] = []
         self._listener = socket.create_server((LOOPBACK, 0))
@@ -77,7 +79,11 @@ class Proxy:
 
         To MySQL the marker of a COMMIT is `\\x03COMMIT`, as each session begins with SET AUTOCOMMIT.
         """
-        self._losing = marker
+        self._turning = marker, Mode.DROP_REPLIES
+
+    def swallow(self, marker: bytes) -> None:
+        """Turn to BLACK_HOLE with the first request that holds `marker`: it never arrives."""
+        self._turning = marker, Mode.BLACK_HOLE
 
     def cut(self) -> None:
         """End all open connections at once; new ones are accepted."""
@@ -136,9 +142,11 @@ class Proxy:
     def _pass_requests(self, connection: Connection) -> None:
         with suppress(OSError):
             while chunk := connection.client.recv(CHUNK_BYTES):
-                if self._losing is not None and self._losing in chunk:
-                    self.mode, self._losing = Mode.DROP_REPLIES, None
-                if connection.server is not None and self.mode is not Mode.BLACK_HOLE:
+                if self._turning is not None and self._turning[0] in chunk:
+                    self.mode, self._turning = self._turning[1], None
+                if self.mode is Mode.BLACK_HOLE:
+                    self.swallowed += len(chunk)
+                elif connection.server is not None:
                     connection.server.sendall(chunk)
 
     def _pass_replies(self, connection: Connection) -> None:
