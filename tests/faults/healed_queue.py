@@ -130,16 +130,18 @@ class Site:
         environment: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Iterator[Serving]:
-        """Run `serve` on this queue; `options` are of healing. It has not met an exception until the end."""
-        config = write_config(
-            self.folder,
-            {QUEUE: self.section(**options) | dict(queue or {})},
-            hosts=dict(hosts),
-            ledger={"url": self.ledger},
-        )
+        """Run `serve` on this queue; it has not met an exception until the end."""
+        config = self.configure(hosts, queue=queue, **options)
         with serving(config, self.folder, environment=environment) as served:
             yield served
             assert "Traceback" not in served.log
+
+    def configure(
+        self, hosts: Mapping[str, Mapping[str, Any]], *, queue: Mapping[str, Any] | None = None, **options: Any
+    ) -> Path:
+        """Write the configuration; `options` are of healing, `queue` what else is to be said of the queue."""
+        sections: dict[str, Any] = {QUEUE: self.section(**options) | dict(queue or {})}
+        return write_config(self.folder, sections, hosts=dict(hosts), ledger={"url": self.ledger})
 
     def section(self, **options: Any) -> dict[str, Any]:
         """Return the queue's section of the configuration; every started job is stuck, so that refusals are counted."""
