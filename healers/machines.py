@@ -104,9 +104,14 @@ def are_reboots(boots: tuple[Boot, ...], *, since: str) -> bool:
     return all(boot.is_reboot for boot in boots[last:])
 
 
-def is_settling(boots: tuple[Boot, ...], *, at: datetime) -> bool:
-    """Tell whether the machine behind a name changed lately, other than by a reboot: two of them may be taking turns.
+def may_be_elsewhere(boots: tuple[Boot, ...], *, at: datetime, begun_for: timedelta | None) -> bool:
+    """Tell whether an attempt that was never enrolled may have begun on another machine, which had this name before.
 
-    Of an attempt that was never enrolled nobody knows on which of the two it began.
+    For a while after a machine changed, other than by a reboot, two of them may be taking turns; and what began before
+    the change, or nobody knows when, did not begin on the one that answers since.
     """
-    return len(boots) > 1 and not boots[-1].is_reboot and abs(at - boots[-1].first_at) < SETTLING
+    changed = next((boot for boot in reversed(boots[1:]) if not boot.is_reboot), None)
+    if changed is None:
+        return False
+    since = at - changed.first_at
+    return abs(since) < SETTLING or begun_for is None or begun_for >= since

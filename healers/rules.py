@@ -7,13 +7,13 @@ What a process is called only ever speaks for its life, never for its death. Rai
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from exporter.jobs import Attempt, WorkerSigns
 
-from .machines import Doubt, are_reboots, is_settling
+from .machines import Doubt, are_reboots, may_be_elsewhere
 from .probes.protocol import HostAnswer, Presence, ProcessAnswer, Relative, Silence, Tie
 from .reasons import Liveness, Reason
 from .sightings import AttemptSighting, Boot, Enrolment, Retired
@@ -44,6 +44,7 @@ class Case:
 
     `boots` are the host's, and `asked_boots` the names of those that were asked about this attempt, in turn; the last
     of both answers now. `is_proven`: a worker of this queue was once enrolled on this machine, or a person pinned it.
+    `begun_for`: since when the attempt goes on, at least.
     """
 
     attempt: Attempt
@@ -56,6 +57,7 @@ class Case:
     boots: tuple[Boot, ...]
     asked_boots: tuple[str, ...]
     is_proven: bool
+    begun_for: timedelta | None
 
     @property
     def is_present(self) -> bool:
@@ -87,6 +89,11 @@ class Case:
     def has_other_ticks(self) -> bool:
         """Whether the worker is enrolled, and the process under its pid began at another time."""
         return self.enrolment is not None and self.is_present and not self.has_ticks_of_worker
+
+    @property
+    def may_be_elsewhere(self) -> bool:
+        """Whether nobody saw the worker, and it may have begun on a machine that had this name before."""
+        return self.enrolment is None and may_be_elsewhere(self.boots, at=self.at, begun_for=self.begun_for)
 
     @property
     def has_ended(self) -> bool:
@@ -140,6 +147,8 @@ def _host_rebooted(case: Case) -> Ruling | None:
         return None
     if case.enrolment is None and not case.is_proven:
         return Liveness.UNKNOWN, Reason.HOST_UNPROVEN
+    if case.may_be_elsewhere:
+        return Liveness.UNKNOWN, Reason.TWO_MACHINES
     return Liveness.DEAD, Reason.HOST_REBOOTED
 
 
@@ -190,7 +199,7 @@ def _host_unproven(case: Case) -> Ruling | None:
 
 def _machine_changed(case: Case) -> Ruling | None:
     """Of an attempt that nobody asked about before the machine changed, nobody knows on which of the two it began."""
-    is_open = case.enrolment is None and case.is_absent and is_settling(case.boots, at=case.at)
+    is_open = case.is_absent and case.may_be_elsewhere
     return (Liveness.UNKNOWN, Reason.TWO_MACHINES) if is_open else None
 
 

@@ -69,7 +69,7 @@ def judge(heard: Heard, sightings: Sightings, *, duplicates: frozenset[str] = fr
         verdict = _judge_question(asked, heard, sightings, doubt=None)
         if verdict is None:
             case = _make_case(
-                asked, heard.at, answer, known[key], boots=boots, is_proven=_is_proven(key, heard, sightings)
+                asked, heard, answer, known[key], boots=boots, is_proven=_is_proven(key, heard, sightings)
             )
             verdict = _judge_case(case, key)
             known[key] = _enrol(case, asked, heard, known[key], verdict=verdict)
@@ -167,7 +167,7 @@ def _remember(known: AttemptSighting | None, at: datetime, answer: HostAnswer) -
 
 def _make_case(
     asked: Asked,
-    at: datetime,
+    heard: Heard,
     answer: HostAnswer,
     sighting: AttemptSighting,
     *,
@@ -180,12 +180,13 @@ def _make_case(
         signs=asked.signs,
         pid=pid,
         answer=answer,
-        at=at,
+        at=heard.at,
         process=answer.processes.get(pid),
         enrolment=sighting.enrolment,
         boots=boots,
         asked_boots=sighting.boots,
         is_proven=is_proven,
+        begun_for=_begun_for(asked, heard, sighting),
     )
 
 
@@ -219,7 +220,7 @@ def _enrol(case: Case, asked: Asked, heard: Heard, sighting: AttemptSighting, *,
     process = case.process
     if sighting.enrolment is not None or verdict.value is not Liveness.ALIVE or process is None:
         return sighting
-    if not (case.is_present and is_worker(process, asked.signs) and _is_older(case, asked, heard, sighting)):
+    if not (case.is_present and is_worker(process, asked.signs) and _is_older(case)):
         return sighting
     enrolment = Enrolment(
         machine_id=case.answer.machine_id or "",
@@ -231,19 +232,27 @@ def _enrol(case: Case, asked: Asked, heard: Heard, sighting: AttemptSighting, *,
     return replace(sighting, enrolment=enrolment)
 
 
-def _is_older(case: Case, asked: Asked, heard: Heard, sighting: AttemptSighting) -> bool:
-    """Tell whether the process began before its attempt did.
-
-    Each age is of one clock: the process's of the host's, the attempt's of the database's, brought up to now by this
-    machine's boot clock. An age may read too young in the hour that comes twice, but not younger than the time for
-    which the attempt is known. The asking counts as its time too, so that it looks older, if anything.
-    """
-    process, age = case.process, asked.attempt.age
-    if process is None or process.start_ticks is None or age is None or case.answer.clock_ticks <= 0:
+def _is_older(case: Case) -> bool:
+    """Tell whether the process began before its attempt did; its age is of the host's own clock."""
+    process = case.process
+    if process is None or process.start_ticks is None or case.begun_for is None or case.answer.clock_ticks <= 0:
         return False
-    begun_for = case.answer.uptime - timedelta(seconds=process.start_ticks / case.answer.clock_ticks)
+    age = case.answer.uptime - timedelta(seconds=process.start_ticks / case.answer.clock_ticks)
+    return age + ENROLMENT_MARGIN >= case.begun_for
+
+
+def _begun_for(asked: Asked, heard: Heard, sighting: AttemptSighting) -> timedelta | None:
+    """Return since when an attempt goes on, at least; None where that is not known.
+
+    Its age is of the database's clock, brought up to now by this machine's boot clock. It may read too young in the
+    hour that comes twice, but not younger than the time for which the attempt is known. The asking counts as its time
+    too, so that it looks older, if anything.
+    """
+    age = asked.attempt.age
+    if age is None:
+        return None
     since_read = timedelta(seconds=max(0.0, heard.ended_seconds - asked.read_seconds))
-    return begun_for + ENROLMENT_MARGIN >= max(age + since_read, heard.at - sighting.first_seen_at)
+    return max(age + since_read, heard.at - sighting.first_seen_at)
 
 
 def _learn(

@@ -375,11 +375,28 @@ def machine(template: Path) -> Iterator[type[Healing]]:
 SETTINGS: Final = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False)
 
 
+@pytest.mark.timeout(900)  # to find a shorter run that fails too
 def test_healing_holds_in_any_order(machine: type[Healing]) -> None:
     """The same runs each time."""
     run_state_machine_as_test(
         machine, settings=settings(SETTINGS, derandomize=True, max_examples=35, stateful_step_count=30)
     )
+
+
+@pytest.mark.parametrize("comes_next", ["an hour", "a reboot"])
+def test_a_worker_on_a_machine_that_was_replaced_keeps_its_row(machine: type[Healing], comes_next: str) -> None:
+    """A copy answers under its name before anybody asked about it; the worker goes on where nobody can see it."""
+    one = machine()
+    one.begin_and_claim("web1", PIDS[1])
+    one.world.replace("web1", is_clone=True, survives=True)
+    one.all_go_rounds(5, "rex", {})
+    if comes_next == "a reboot":
+        one.world.reboot("web1")
+    else:
+        one.world.advance(3700)
+    one.all_go_rounds(9, "rex", {})
+    one.holds()
+    one.teardown()
 
 
 @pytest.mark.long

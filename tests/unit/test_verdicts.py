@@ -287,6 +287,20 @@ def test_a_reboot_proves_nothing_of_workers_that_were_never_seen_on_the_machine(
     assert verdict(ask(REBOOTED, host=pinned, known=known, at="1m")) == "dead host_rebooted"
 
 
+def test_a_reboot_after_another_machine_came_proves_nothing_of_older_attempts() -> None:
+    """Nobody asked about it before the change: it may have begun on the first machine, which did not go down."""
+    older, newer = an_attempt("2", pid="200"), an_attempt("3", pid="200", started_for="50m")
+    other = an_answer(no_process(200), boot_id="boot-2", uptime="10h")
+    known = enrol()
+    for when in ("1m", "120m"):
+        known = known.learn(ask(other, older, newer, known=known, at=when).learned)
+    rebooted = an_answer(no_process(200), boot_id="boot-3", uptime="5s")
+    assert verdict(ask(rebooted, older, known=known, at="121m")) == "unknown two_machines"
+    known = enrol().learn(ask(other, known=enrol(), at="1m").learned)
+    known = known.learn(ask(other, newer, known=known, at="120m").learned)
+    assert verdict(ask(rebooted, newer, known=known, at="121m")) == "dead host_rebooted"
+
+
 def test_marks_of_other_queues_hold_nothing() -> None:
     """A queue that names no marks has no marked children."""
     relatives = (a_child("runid=100"), Relative(pid=900, tie=Tie.MARK))
@@ -512,7 +526,10 @@ def test_absence_proves_nothing_on_a_machine_where_no_worker_was_ever_seen() -> 
 
 
 def test_a_machine_that_changed_lately_proves_nothing_of_new_attempts() -> None:
-    """Two machines in turn: the worker may be on the one that is not answering now. An hour later it is settled."""
+    """Two machines in turn: the worker may be on the one that is not answering now.
+
+    An hour later it is settled, but for attempts that began before the change, or nobody knows when.
+    """
     known = enrol()
     other = an_answer(no_process(200), boot_id="boot-2", uptime="1h")
     fresh = an_attempt("2", pid="200")
@@ -520,7 +537,10 @@ def test_a_machine_that_changed_lately_proves_nothing_of_new_attempts() -> None:
     assert verdict(judgement) == "unknown two_machines"
     later = known.learn(judgement.learned)
     assert verdict(ask(other, fresh, known=later, at="30m")) == "unknown two_machines"
-    assert verdict(ask(other, fresh, known=later, at="62m")) == "dead no_process"
+    assert verdict(ask(other, fresh, known=later, at="62m")) == "unknown two_machines"
+    newer, unsaid = an_attempt("3", pid="200", started_for="59m"), an_attempt("4", pid="200", started=None)
+    assert verdict(ask(other, newer, known=later, at="62m")) == "dead no_process"
+    assert verdict(ask(other, unsaid, known=later, at="62m")) == "unknown two_machines"
     rebooted = an_answer(no_process(200), boot_id="boot-2", uptime="10s")
     assert verdict(ask(rebooted, fresh, known=known, at="1m")) == "dead no_process"
 
