@@ -5,6 +5,7 @@ Results go to standard output; events never do, so that a pipe carries results o
 
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Literal
 
 import structlog
@@ -25,7 +26,7 @@ def configure(log_format: LogFormat = "console", *, level: int = logging.INFO) -
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if log_format == "json" else _unchanged,
+            structlog.processors.format_exc_info if log_format == "json" else _quote_unprintable,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -34,7 +35,21 @@ def configure(log_format: LogFormat = "console", *, level: int = logging.INFO) -
     )
 
 
-def _unchanged(
+@dataclass(frozen=True, slots=True)
+class _Quoted:
+    """A text that the renderer writes as it would a text with spaces: quoted, and with escapes."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return repr(self.text)
+
+
+def _quote_unprintable(
     _logger: structlog.typing.WrappedLogger, _name: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    return event
+    """Let no value steer a terminal: the renderer (structlog 25) quotes only what holds a space, a break or a quote."""
+    return {
+        key: _Quoted(value) if isinstance(value, str) and not value.isprintable() else value
+        for key, value in event.items()
+    }

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -48,20 +49,28 @@ class HealingBench:
         self.databases: frozenset[str] = frozenset()
         for statement in COUNTING[system]:
             self.table.sql(statement)
-        self.alive = self._start(LIVE_PID)
+        self.start()
         self.table.enqueue()
 
-    def _start(self, pid: int) -> str:
+    def start(self, *, host: str = HOST, pid: str = str(LIVE_PID)) -> str:
+        """Add a job that a worker has, unless told otherwise the one that lives."""
         (job,) = self.table.enqueue()
-        self.table.start(job, host=HOST, pid=str(pid), ago="5m")
+        self.table.start(job, host=host, pid=pid, ago="5m")
         return job
 
     def kill(self, number: int = 1) -> list[str]:
         """Add jobs of a worker that is dead."""
-        return [self._start(DEAD_PID) for _ in range(number)]
+        return [self.start(pid=str(DEAD_PID)) for _ in range(number)]
 
-    def write_config(self, *, write_url: str | None = None, **healing: Any) -> Path:
-        """Write the configuration."""
+    def write_config(
+        self,
+        *,
+        write_url: str | None = None,
+        changes: Mapping[str, Any] = MappingProxyType({}),
+        more_hosts: Mapping[str, Any] = MappingProxyType({}),
+        **healing: Any,
+    ) -> Path:
+        """Write the configuration; `changes` are of the queue's section."""
         found = {"write_url": write_url or self.write_url, "reset": BACK, **HEALING, **healing}
         assert self.table.options.url is not None
         section = {
@@ -76,8 +85,9 @@ class HealingBench:
             "poll_timeout": "2s",
             "max_duty": 1,
             "healing": {key: value for key, value in found.items() if value is not None},
+            **changes,
         }
-        hosts = {HOST: {"via": "local", "machine_id": machine_id_of(HOST)}}
+        hosts = {HOST: {"via": "local", "machine_id": machine_id_of(HOST)}, **more_hosts}
         return queuemedic.write_config(self.folder, {"q": section}, hosts=hosts, ledger=self.ledger)
 
     def rows(self) -> Rows:
@@ -93,11 +103,16 @@ class HealingBench:
         return {job: (*row[:3], 0, None, None, None) if job in jobs else row for job, row in before.items()}
 
 
-def watch(config: Path) -> Watchdog:
-    """Begin a run of the program beside the one host."""
+def played_host() -> PlayedHost:
+    """Return the host, on which one of the workers lives."""
     host = PlayedHost(HOST)
     host.processes = {LIVE_PID: a_process(LIVE_PID)}
-    return Watchdog(config, {HOST: host})
+    return host
+
+
+def watch(config: Path) -> Watchdog:
+    """Begin a run of the program beside the one host."""
+    return Watchdog(config, {HOST: played_host()})
 
 
 def on_sqlite(folder: Path, *, ledger: Path | None = None) -> HealingBench:
