@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers import SchedulerNotRunningError
-from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import Metric as Family
 from prometheus_client import ProcessCollector
 
@@ -48,6 +47,7 @@ from .building import (
 from .config import Config, QueueSection
 from .healing import PART as HEALS
 from .healing import Healing
+from .scheduling import Scheduler
 
 POLLS_PER_SERVER = 2
 POLLING, FAILING, PROBING, HEALING, BEATING = "polling", "failing", "probing", "healing", "beating"
@@ -83,7 +83,7 @@ class App:
         self._process = ProcessCollector(registry=None)
         self._program_due = 0.0
         self._slots: WeakValueDictionary[str, ServerSlots] = WeakValueDictionary()  # a poll that hangs keeps its own
-        self._scheduler: BackgroundScheduler | None = None
+        self._scheduler: Scheduler | None = None
         self._jobs: dict[Poller, str] = {}
         self._numbers = count()
         self._beliefs = Beliefs(())
@@ -194,7 +194,7 @@ class App:
 
         `beat` is called at its own interval by the same scheduler, in a thread that no poll can take from it.
         """
-        scheduler = self._scheduler = BackgroundScheduler(
+        scheduler = self._scheduler = Scheduler(
             executors={POLLING: Pool(16), FAILING: Pool(4), PROBING: Pool(32), HEALING: Pool(2), BEATING: Pool(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,

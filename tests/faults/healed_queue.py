@@ -101,18 +101,19 @@ class Site:
 
         `put_back`: jobs that are told as a reset would leave them.
         """
+        return self.contents_on(self.server, put_back=put_back)
+
+    def contents_on(self, server: MariaDb, *, put_back: tuple[int, ...] = ()) -> dict[str, object]:
+        """Return the same of another server."""
         found: dict[str, object] = {}
-        for (table,) in self.server.sql("SHOW TABLES", database=self.database):
-            rows = sorted(map(repr, self._rows(table, put_back if table == TABLE else ())))
-            found[table] = rows
+        for (table,) in server.sql("SHOW TABLES", database=self.database):
+            found[table] = sorted(map(repr, self._rows(server, table, put_back if table == TABLE else ())))
             if not put_back or table != TABLE:
-                found[f"checksum of {table}"] = self.server.sql(
-                    f"CHECKSUM TABLE `{table}` EXTENDED", database=self.database
-                )
+                found[f"checksum of {table}"] = server.sql(f"CHECKSUM TABLE `{table}` EXTENDED", database=self.database)
         return found
 
-    def _rows(self, table: str, put_back: tuple[int, ...]) -> Iterator[Row]:
-        with self.server.connect(self.database) as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+    def _rows(self, server: MariaDb, table: str, put_back: tuple[int, ...]) -> Iterator[Row]:
+        with server.connect(self.database) as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
             cursor.execute(f"SELECT * FROM `{table}`")
             for row in cursor.fetchall():
                 is_back = row.get("idinvalidation") in put_back
