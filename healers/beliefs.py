@@ -132,7 +132,7 @@ class Beliefs:
             self._confirm_after[queue] = confirm_after
             self._learn(notice(snapshot.started, self.sightings, queue=queue, at=now.at, is_complete=is_complete))
             stillness: Mapping[AttemptKey, Stillness] = {}
-            if placement is not None:
+            if placement is not None or signs.has_heartbeats:
                 stillness = follow_stillness(last.stillness, snapshot, read_seconds=now.monotonic_seconds)
             self._queues[queue] = QueueBeliefs(
                 watched=watched,

@@ -16,7 +16,8 @@ class Candidate:
     `is_confirmed`: dead by both proofs, and neither has expired. `first_verdict`: the one that first said dead, at
     `dead_at`.
     `is_enrolled`: its worker, or that of any earlier attempt with the same host and pid, was once seen alive; for the
-    breaker, and for nothing else. `resets`: of jobs with its natural key, within the budget's time; None: not known.
+    breaker, and for nothing else. `still_for`: for how long its claim, the heartbeat included, was seen not to change,
+    where there are heartbeats. `resets`: of jobs with its natural key, within the budget's time; None: not known.
     """
 
     attempt: Attempt
@@ -28,6 +29,7 @@ class Candidate:
     first_seen_at: datetime | None
     resets: int | None
     first_verdict: Verdict | None = None
+    still_for: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.verdict.key != self.attempt.key:

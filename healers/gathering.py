@@ -40,6 +40,7 @@ def _candidate(attempt: Attempt, seen: Seen, resets: int | None) -> Candidate:
     suspect = seen.held.suspects.get(attempt.key)
     if suspect is not None and suspect.claim != attempt.claim:
         suspect = None
+    still = seen.held.stillness.get(attempt.key)
     sighting = seen.sightings.attempts.get(attempt.key)
     return Candidate(
         attempt=attempt,
@@ -51,4 +52,5 @@ def _candidate(attempt: Attempt, seen: Seen, resets: int | None) -> Candidate:
         first_seen_at=None if sighting is None else sighting.first_seen_at,
         resets=resets,
         first_verdict=None if suspect is None else suspect.first_verdict,
+        still_for=still.lasted if still is not None and still.claim == attempt.claim and still.snapshots > 1 else None,
     )
