@@ -10,6 +10,9 @@ import pymysql
 import pytest
 from sqlalchemy import make_url
 
+from exporter.errors import ConfigurationError
+from tests.contracts.meltano_bench import MeltanoBench, PostgresDatabase
+from tests.contracts.reset_benches import MeltanoResets
 from tests.lab import matomo, queuemedic
 from tests.lab.mariadb import MariaDb
 from tests.lab.orphans import (
@@ -244,3 +247,17 @@ def test_an_account_in_a_file_is_read_anew_for_each_pass(queue: OrphanQueue, wor
         file.write_text(write_url)
         until_put_back(served, "q")
         assert queue.bench.is_back(job)
+
+
+@pytest.mark.parametrize("left_out", ["SELECT", "state", "ended_at", "payload"])
+def test_each_right_to_heal_meltano_is_needed_and_named(postgres: Postgres, left_out: str) -> None:
+    """The journey with the real Meltano heals with exactly these; with one less, no lock is taken."""
+    columns = ", ".join(column for column in ("state", "ended_at", "payload") if column != left_out)
+    grants = [f"UPDATE ({columns}) ON runs", *([] if left_out == "SELECT" else ["SELECT ON runs"])]
+    with postgres.database() as name:
+        bench = MeltanoBench(PostgresDatabase(postgres, name, table="runs"))
+        resets = MeltanoResets(bench, write_url=postgres.account(name, grants))
+        named = r"healing\.write_url: .*denied.*; GRANT SELECT, UPDATE \(state, ended_at, payload\) ON runs"
+        with pytest.raises(ConfigurationError, match=named), resets.make().lock(wait_seconds=0):
+            pass
+        resets.queue.close()
