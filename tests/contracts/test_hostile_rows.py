@@ -191,7 +191,7 @@ def watch(bench: HealingBench, here: Listening) -> tuple[Watchdog, Path]:
 
 
 def assert_one_line_each(lines: Sequence[str], log_format: str) -> None:
-    """Nothing in an event breaks its line, or steers a terminal."""
+    """Make sure that nothing in an event breaks its line, or steers a terminal."""
     assert lines
     for line in lines:
         assert line.isprintable(), repr(line)
@@ -202,8 +202,8 @@ def assert_one_line_each(lines: Sequence[str], log_format: str) -> None:
 
 
 def assert_page_is_bounded(page: queuemedic.Page) -> None:
-    """One sample a line, no pid in a label, and no more hosts than are allowed."""
-    for line in page.text.splitlines():
+    """Make sure of one sample a line, no pid in a label, and no more hosts than are allowed."""
+    for line in page.text.rstrip("\n").split("\n"):
         assert LINE.fullmatch(line), repr(line)
     hosts: set[str] = set()
     for family in page.families.values():
@@ -215,14 +215,14 @@ def assert_page_is_bounded(page: queuemedic.Page) -> None:
 
 
 def assert_nothing_ran(found: Sequence[tuple[str, Any]], marker: Path) -> None:
-    """Only the shipped script was run, and only the database on this machine was dialled."""
+    """Make sure that only the shipped script was run, and only the database on this machine was dialled."""
     assert not marker.exists()
     for event, arguments in found:
         if event == "subprocess.Popen":
             assert tuple(arguments[1]) == (*SHELL, str(SCRIPT))
         else:
-            host = {"socket.connect": lambda it: it[1][0], "socket.getaddrinfo": lambda it: it[0]}[event](arguments)
-            assert host == LOOPBACK
+            assert event in ("socket.connect", "socket.getaddrinfo"), (event, arguments)
+            assert (arguments[0] if event == "socket.getaddrinfo" else arguments[1][0]) == LOOPBACK
 
 
 @pytest.mark.parametrize(("system", "log_format"), [("sqlite", "json"), *((system, "console") for system in SYSTEMS)])
