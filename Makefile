@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt docs bench long lock meltano pythons
+.PHONY: help demo test check fmt docs bench long mutations lock meltano pythons
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,9 @@ bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows
 
 long: $(INSTALLED)  ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
+
+mutations: $(INSTALLED)  ## Take each safety rule out, one at a time, and see that a test turns red.
+	$(BIN)/python -m tests.mutations
 
 meltano: $(INSTALLED)  ## Install the releases of Meltano that tests run, for all runs to come; tests do so, too.
 	@$(BIN)/python -m tests.lab.releases
