@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from exporter.jobs import JobId, QueueName, Role
+from exporter.jobs import AttemptKey, JobId, QueueName, Role
 
 from .breaker import BreakerState
 from .options import HealingOptions
@@ -16,7 +16,8 @@ class Person:
     """Somebody runs `heal`: mode, window and hourly rate do not hold, and `limit` does.
 
     `jobs`: those named with `--job`, which alone lifts a quarantine. `is_applied`: `--apply`; without it the plan is
-    only shown, before a second proof and without the lock. `commanded_at`: when the command began.
+    only shown, before a second proof and without the lock. `commanded_at`: when the command began. `vouched`:
+    those that were shown as unknown before the person said yes; their word holds for no other. None: nothing was shown.
     """
 
     commanded_at: datetime
@@ -24,6 +25,11 @@ class Person:
     limit: int | None = None
     jobs: frozenset[JobId] = frozenset()
     accepts_unknown: bool = False
+    vouched: frozenset[AttemptKey] | None = None
+
+    def vouches_for(self, key: AttemptKey) -> bool:
+        """Tell whether this person says of an unknown attempt that its worker is gone."""
+        return self.accepts_unknown and (self.vouched is None or key in self.vouched)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

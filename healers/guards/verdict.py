@@ -1,8 +1,8 @@
 """Put back only what is proven dead.
 
 The danger: a job whose worker still lives is done twice, at once. So alive never passes, and unknown passes only where
-a person vouches for it (`heal --accept-unknown`): never by default, never unasked, and never what was started after the
-command, which that person cannot have looked at.
+a person vouches for it (`heal --accept-unknown`): never by default, never unasked, never what was not shown as unknown,
+and never what was started after the command, which that person cannot have looked at.
 """
 
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ def refuse(candidate: Candidate, situation: Situation) -> Refusal | None:
     found = f"its worker is {verdict.value} ({verdict.reason})"
     if verdict.value is Liveness.DEAD:
         return None
-    if verdict.value is Liveness.ALIVE or person is None or not person.accepts_unknown:
+    if verdict.value is Liveness.ALIVE or person is None or not person.vouches_for(candidate.attempt.key):
         return refusal(candidate, RefusalReason.UNKNOWN, found)
     if verdict.reason is Reason.NOT_ASKED:
         return refusal(candidate, RefusalReason.UNKNOWN, f"{found}; nobody can vouch for it before its host was asked")

@@ -10,7 +10,7 @@ import click
 from ..printing import make_console, make_list, name_jobs, printable, show_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date, datetime, timedelta
 
     from rich.console import Console
@@ -169,9 +169,19 @@ def _print_all(came: Iterable[Came]) -> None:
             console.print(f"  {printable(one.error)}", style="red", soft_wrap=True)
         else:
             _print_queue(console, one.queue, _views([one]))
+            for line in _meanwhile(one):
+                console.print(f"  {line}")
             if one.made.fault:
                 console.print(f"  {printable(one.made.fault)}", style="red", soft_wrap=True)
         console.print()
+
+
+def _meanwhile(one: Came) -> Iterator[str]:
+    """Say what had changed since the plan was shown."""
+    if one.moved_on:
+        yield f"{one.moved_on} moved on meanwhile"
+    if one.alive:
+        yield f"{one.alive} turned out to be alive"
 
 
 def _print_queue(console: Console, queue: str, heals: Sequence[HealView]) -> None:

@@ -15,7 +15,6 @@ from healers.verdicts import Liveness, Reason
 from tests.builders import ALIVE, DEAD, NOON, a_candidate, a_person, a_situation, an_attempt
 
 Given = Mapping[str, object]
-VOUCHING = a_person(accepts_unknown=True)
 SHOWING = a_person(applies=False)
 
 
@@ -38,40 +37,6 @@ def test_only_dead_passes(reason: Reason) -> None:
     if reason not in DEAD:
         value = Liveness.ALIVE if reason in ALIVE else Liveness.UNKNOWN
         assert refuse({"reason": reason}, {}) == ("unknown", f"its worker is {value} ({reason})")
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_a_person_who_vouches_passes_unknown_but_never_alive(reason: Reason) -> None:
-    """Nor can anybody vouch for a worker before its host was asked."""
-    refusal = refuse({"reason": reason, "is_confirmed": reason in DEAD}, {"by_person": VOUCHING})
-    assert (refusal is None) is (reason not in ALIVE | {Reason.NOT_ASKED})
-    assert refuse({"reason": reason, "is_confirmed": True}, {"by_person": a_person()}) == (
-        None if reason in DEAD else refuse({"reason": reason}, {})
-    )
-
-
-@pytest.mark.parametrize(
-    ("started_for", "first_seen_for", "passes"),
-    [
-        # the command began a minute before noon, when the rows were read; a start time may be a second off
-        ("10m", None, True),
-        ("62s", None, True),
-        ("61s", None, False),
-        ("60s", "10m", False),
-        (None, "61s", True),
-        (None, "60s", False),
-        (None, None, False),
-    ],
-)
-def test_a_person_vouches_only_for_what_was_started_before_the_command(
-    started_for: str | None, first_seen_for: str | None, passes: bool
-) -> None:
-    """Nobody has looked at a worker that did not run then."""
-    attempt = an_attempt(started_for=started_for, started=started_for)
-    candidate = {"attempt": attempt, "reason": Reason.UNREACHABLE, "first_seen_for": first_seen_for}
-    found = "its worker is unknown (unreachable), and it is not known to have been started before this command"
-    given = {"by_person": VOUCHING, "options": {"heal_after": "1s"}}
-    assert refuse(candidate, given) == (None if passes else ("unknown", found))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +284,7 @@ def test_heal_after(started_for: str | None, first_seen_for: str | None, detail:
         ),
         (
             {"is_confirmed": False, "dead_for": "12s"},
-            {"by_person": VOUCHING},
+            {"by_person": a_person(accepts_unknown=True)},
             "proven dead once, 12s ago; the second proof comes 30s after the first",
         ),
         ({"is_confirmed": False}, {"by_person": SHOWING}, None),

@@ -1,0 +1,143 @@
+"""What a person was shown is all that is put back, and only if it is still so: with hosts that say what they are told.
+
+The two halves of `heal` are run in this process, with a real table and ledger, so that the world can change between.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from exporter import clock
+from exporter.log import configure
+from healers.filters import Filter
+from healers.situation import Person
+from healers.views import show_pass
+from queuemedic.by_hand import ByHand, Came
+from tests.builders import a_process, no_answer
+from tests.lab.queuemedic import write_config
+from tests.lab.watchdog import PlayedHost, Watchdog, let_confirm
+
+from .test_hosts import make_queue, rows
+
+HEALING = {"heal_after": "1s", "confirm_after": "1s", "reset": {"b": None, "host": None, "pid": None}}
+FILTER = Filter(hosts=frozenset({"web1"}))
+
+
+class Desk:
+    """A table, one played host and a ledger, at which a person heals."""
+
+    def __init__(self, folder: Path) -> None:
+        configure(level=logging.CRITICAL)
+        self.folder = folder
+        self.file = folder / "jobs.db"
+        self.host = PlayedHost("web1")
+        queue = {**make_queue(self.file), "healing": HEALING}
+        ledger = f"sqlite:///{folder}/ledger.db"
+        self.config = write_config(folder, {"q": queue}, hosts={"web1": {"via": "local"}}, ledger=ledger)
+
+    def start(self, *pids: int) -> None:
+        """Add a job for each pid, begun ten minutes ago, whose worker lives."""
+        with closing(sqlite3.connect(self.file, timeout=10)) as connection, connection:
+            for pid in pids:
+                began = "INSERT INTO jobs (a, b, host, pid) VALUES (?, datetime('now', '-10 minutes'), 'web1', ?)"
+                connection.execute(began, ("2026-01-01 00:00:00", str(pid)))
+        self.host.processes |= {pid: a_process(pid, argv=("the-worker",), name="the-worker") for pid in pids}
+
+    def retake(self, job: int, pid: int) -> None:
+        """Let another worker take a job."""
+        with closing(sqlite3.connect(self.file, timeout=10)) as connection, connection:
+            connection.execute("UPDATE jobs SET b = datetime('now'), pid = ? WHERE id = ?", (str(pid), job))
+
+    def lose(self, *pids: int) -> None:
+        """Let `serve` see all workers alive, and then these die."""
+        with Watchdog(self.config, {"web1": self.host}) as served:
+            served.look()
+        for pid in pids:
+            del self.host.processes[pid]
+
+    def started(self) -> list[object]:
+        """Return the ids of the jobs that are started."""
+        return [row[0] for row in rows(self.file) if row[2] is not None]
+
+    def by_hand(
+        self, *, accepts_unknown: bool = True, wait: Callable[[timedelta, str], None] = lambda _, __: let_confirm()
+    ) -> ByHand:
+        """Return a run of `heal --host web1 --apply`."""
+        app = Watchdog(self.config, {"web1": self.host}).app
+        person = Person(commanded_at=clock.now(), is_applied=True, accepts_unknown=accepts_unknown)
+        return ByHand(app, person, FILTER, wait=wait)
+
+
+def results(came: list[Came]) -> dict[str, str]:
+    """Return what became of each job, and of a refused one why."""
+    found = {}
+    for one in came:
+        assert one.made is not None, one.error
+        for view in show_pass(one.made.plan, one.made.concluded, one.made.candidates, now=clock.now()):
+            found[view.job_id] = view.refusal or view.result or ""
+    return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """A desk."""
+    return Desk(tmp_path)
+
+
+def test_a_host_that_falls_silent_after_the_plan_gives_up_nobody_by_a_persons_word(desk: Desk) -> None:
+    """Shown was one job as dead; that all are unknown now makes none of them one that somebody vouched for."""
+    desk.start(100, 200, 201)
+    desk.lose(100)
+
+    def wait(_: timedelta, __: str) -> None:
+        let_confirm()
+        desk.host.silence = no_answer()
+
+    by_hand = desk.by_hand(wait=wait)
+    assert results(by_hand.look()) == {"1": "planned"}
+    assert results(by_hand.act()) == {"1": "unknown"}
+    assert desk.started() == [1, 2, 3]
+
+
+def test_a_worker_that_turns_out_to_live_after_the_plan_is_left(desk: Desk) -> None:
+    """The hosts are asked once more whatever was shown; of what was vouched for, only what is unknown still goes."""
+    desk.start(100, 200)
+    desk.host.silence = no_answer()
+    by_hand = desk.by_hand()
+    assert results(by_hand.look()) == {"1": "planned", "2": "planned"}
+    desk.host.silence = None
+    del desk.host.processes[100]
+    [came] = by_hand.act()
+    assert "2" not in results([came])
+    assert (came.alive, came.moved_on) == (1, 0)
+    assert 2 in desk.started()
+
+
+def test_what_came_after_the_plan_or_moved_on_is_not_touched(desk: Desk) -> None:
+    """A job that another worker took meanwhile, and one that is new, were not shown."""
+    desk.host.silence = no_answer()
+    desk.start(100, 101, 102)
+    by_hand = desk.by_hand()
+    assert set(results(by_hand.look())) == {"1", "2", "3"}
+    desk.retake(2, 300)
+    desk.start(400)
+    [came] = by_hand.act()
+    assert (results([came]), came.moved_on) == ({"1": "reset", "3": "reset"}, 1)
+    assert desk.started() == [2, 4]
+
+
+def test_a_queue_that_was_down_at_the_look_is_not_healed_afterwards(desk: Desk) -> None:
+    """Nobody was shown anything of it."""
+    desk.host.silence = no_answer()
+    desk.start(100)
+    hidden = desk.file.rename(desk.folder / "hidden.db")
+    by_hand = desk.by_hand()
+    assert [came.made for came in by_hand.look()] == [None]
+    hidden.rename(desk.file)
+    assert [came.made for came in by_hand.act()] == [None]
+    assert desk.started() == [1]
