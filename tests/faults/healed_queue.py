@@ -235,7 +235,9 @@ def assert_healed_once(site: Site, served: Serving, original: Row, *, died_at: d
     assert dict(record.intent.row) == original
     key = record.intent.key
     assert (key.host, key.pid_text) == (original["processing_host"], original["process_id"])
-    assert [proof.reason for proof in record.intent.proofs] == [reason, reason]
+    first, second = record.intent.proofs
+    assert (first.reason, second.reason) == (reason, reason)
+    assert second.seen_at - first.seen_at >= timedelta(seconds=CONFIRM_AFTER_SECONDS)
     assert site.row(job) == original | {"status": 0, "ts_started": None, "processing_host": None, "process_id": None}
     page = outlast(served, seconds=2 * EVERY_SECONDS)
     assert site.resets(job) == [record]

@@ -1,6 +1,6 @@
 """A worker that lives is never taken for dead, whatever befalls it, its host or the way there.
 
-All hosts are afflicted at once, each in its own way, under one `serve`; each test then looks at one of them.
+All hosts are afflicted at once, each in its own way (`afflictions.AFFLICTIONS`), under one `serve`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -118,14 +118,19 @@ def ward(hosts: Hosts, mariadb: MariaDb, tmp_path_factory: pytest.TempPathFactor
             )
 
 
-@pytest.mark.parametrize("name", AFFLICTIONS)
-def test_a_worker_lives_through(ward: Ward, name: str) -> None:
-    """What is said of it is what is known, never that it is dead, and its row is refused."""
-    patient = ward.patients[name]
-    assert patient.missed == [], patient.meanwhile
-    assert [said for said in patient.meanwhile if said[0] == "dead"] == []
-    assert patient.is_alive
-    assert ward.refusals[patient.job] == {"unknown"}
+def test_nobody_who_lives_is_told_as_dead(ward: Ward) -> None:
+    """What is said of each is what is known, before, meanwhile and after, and its row is refused."""
+    found = {
+        name: {
+            "missed": patient.missed,
+            "dead": {reason for verdict, reason in patient.meanwhile if verdict == "dead"},
+            "is alive": patient.is_alive,
+            "refused": ward.refusals[patient.job],
+        }
+        for name, patient in ward.patients.items()
+    }
+    well: dict[str, object] = {"missed": [], "dead": set(), "is alive": True, "refused": {"unknown"}}
+    assert found == dict.fromkeys(AFFLICTIONS, well)
 
 
 def test_nothing_was_written(ward: Ward) -> None:

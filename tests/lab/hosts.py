@@ -22,6 +22,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -111,7 +112,9 @@ class Hosts:
             host.put_addresses_on()
 
     def close(self) -> None:
-        """End all machines, and remove cables and files."""
+        """End all machines, many at a time, and remove cables and files."""
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(Host.close, self.by_name.values()))
         self._undo.close()
 
     def __enter__(self) -> Self:
