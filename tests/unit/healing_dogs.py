@@ -56,6 +56,7 @@ class Dog:
         self.moments: dict[str, Callable[[], None]] = {}
         self.asked: list[Asked] = []
         self.loses_answer = False
+        self.at_job: int | None = None
         self.fails_once = False
         self._address = address_of(ledger)
         self._life = 0
@@ -151,7 +152,9 @@ class Dog:
             try:
                 ledger = self.get_ledger()
                 self.beliefs.keep(lambda learned: ledger.sightings.learn(learned, at=self.now()))
-                self.beliefs.retire(ledger.sightings.retired())
+                retired = ledger.sightings.retired()
+                if retired != self.beliefs.sightings.retired:
+                    self.beliefs.retire(retired)
             except LedgerError:
                 return
             for held in self.world.claims.values():

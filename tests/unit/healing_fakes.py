@@ -103,6 +103,7 @@ class ResetOf:
     def reread(self, keys: Collection[AttemptKey]) -> Mapping[AttemptKey, OriginalRow]:
         """Read rows."""
         self._expect_database()
+        self._dog.at_job = next((int(key.job_id) for key in keys), None)
         found = self._inner.reread(keys)
         self._dog.reach("after reread")
         return found

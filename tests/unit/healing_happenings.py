@@ -18,6 +18,14 @@ PASS_MOMENTS: Final = (
     "before conclude",
     "after conclude",
 )
+RESET_MOMENTS: Final = ("after lock", "after reread", "before intend", "after intend", "before reset", "after reset")
+ROW_HAPPENINGS: Final = (
+    "row is done",
+    "row is put back by hand",
+    "row is claimed again",
+    "lock is lost",
+    "other heals",
+)
 HAPPENINGS: Final = (
     "killed",
     "ledger fails",
@@ -42,7 +50,7 @@ HAPPENINGS: Final = (
 def happen_to(dog: Dog, other: Dog, what: str) -> None:  # noqa: C901, PLR0912  one case for each
     """Let something happen; `other` is another watchdog of the same queue."""
     world = dog.world
-    job = next(iter(world.claims), None)
+    job = dog.at_job if dog.at_job in world.claims else next(iter(world.claims), None)
     match what:
         case "killed":
             raise Killed
