@@ -22,10 +22,12 @@ from healers.candidates import Candidate
 from healers.cycle import Healer, Pass
 from healers.filters import Filter, matches
 from healers.gathering import Seen
+from healers.guards.verdict import has_heartbeat
 from healers.proofs import is_confirmed
 from healers.reasons import Liveness, Reason
 from healers.runs import LOST_AFTER
 from healers.situation import Person
+from healers.verdicts import Verdict
 
 from .app import App
 from .building import make_section_reset
@@ -75,7 +77,7 @@ class ByHand:
     def look(self) -> list[Came]:
         """Read every queue, ask every host, and plan; changes nothing."""
         self._app.poll_once()
-        if any(Reason.HEARTBEAT_RECENT in self._reasons(poller) for poller in self._app.pollers):
+        if any(self._may_beat(attempt, verdict) for attempt, verdict in self._wanted_verdicts()):
             self._wait(LOST_AFTER + MARGIN, "heartbeats are watched")
             self._app.poll_once()
         looker = replace(self._person, is_applied=False)
@@ -138,11 +140,18 @@ class ByHand:
     def _is_same(self, candidate: Candidate | None) -> bool:
         return candidate is not None and candidate.attempt.claim == self._shown[candidate.attempt.key].attempt.claim
 
-    def _reasons(self, poller: Poller) -> Iterator[Reason]:
-        seen = self._app.see(poller)
-        for attempt in seen.held.watched.started if seen else ():
-            if seen and self._is_wanted(attempt, seen):
-                yield seen.held.verdicts[attempt.key].reason
+    def _wanted_verdicts(self) -> Iterator[tuple[Attempt, Verdict]]:
+        for poller in self._app.pollers:
+            seen = self._app.see(poller)
+            for attempt in seen.held.watched.started if seen else ():
+                if seen and self._is_wanted(attempt, seen):
+                    yield attempt, seen.held.verdicts[attempt.key]
+
+    def _may_beat(self, attempt: Attempt, verdict: Verdict) -> bool:
+        """Whether to watch a heartbeat before anything is said of it; where a person vouches, each that there is."""
+        if verdict.reason is Reason.HEARTBEAT_RECENT:
+            return True
+        return self._person.accepts_unknown and verdict.value is Liveness.UNKNOWN and has_heartbeat(attempt)
 
     def _until_second_proof(self, poller: Poller) -> timedelta:
         """Return how long the second proof of what was shown has to wait; nothing where none is waited for."""

@@ -2,13 +2,17 @@
 
 The danger: a job whose worker still lives is done twice, at once. So alive never passes, and unknown passes only where
 a person vouches for it (`heal --accept-unknown`): never by default, never unasked, never what was not shown as unknown,
-and never what was started after the command, which that person cannot have looked at.
+never what was started after the command, which that person cannot have looked at, and never what may have a heart that
+beats: one that was not seen to stand still.
 """
 
 from datetime import datetime, timedelta
 
+from exporter.jobs import Attempt
+
 from ..candidates import Candidate
 from ..refusals import Refusal, RefusalReason, refusal
+from ..runs import LOST_AFTER
 from ..situation import Situation
 from ..verdicts import Liveness, Reason
 
@@ -29,7 +33,15 @@ def refuse(candidate: Candidate, situation: Situation) -> Refusal | None:
     if not _is_started_before(person.commanded_at, candidate, situation):
         found = f"{found}, and it is not known to have been started before this command"
         return refusal(candidate, RefusalReason.UNKNOWN, found)
+    if has_heartbeat(candidate.attempt) and (candidate.still_for is None or candidate.still_for < LOST_AFTER):
+        right = f"watch it for {LOST_AFTER.total_seconds():g} s"
+        return refusal(candidate, RefusalReason.UNKNOWN, f"{found}; its heartbeat may still move: {right}")
     return None
+
+
+def has_heartbeat(attempt: Attempt) -> bool:
+    """Tell whether a claim rests on a heartbeat; one that never came is none."""
+    return any(value is not None for value in attempt.claim.rests_on)
 
 
 def _is_started_before(commanded_at: datetime, candidate: Candidate, situation: Situation) -> bool:

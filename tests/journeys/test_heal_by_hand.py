@@ -15,11 +15,13 @@ import pytest
 from exporter import clock
 from exporter.log import configure
 from healers.filters import Filter
+from healers.runs import LOST_AFTER
 from healers.situation import Person
 from healers.views import show_pass
 from queuemedic.by_hand import ByHand, Came
 from tests.builders import a_process, no_answer
 from tests.lab.queuemedic import write_config
+from tests.lab.waiting import wait_until
 from tests.lab.watchdog import PlayedHost, Watchdog, let_confirm
 
 from .test_hosts import make_queue, rows
@@ -31,27 +33,28 @@ FILTER = Filter(hosts=frozenset({"web1"}))
 class Desk:
     """A table, one played host and a ledger, at which a person heals."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **columns: str) -> None:
         configure(level=logging.CRITICAL)
         self.folder = folder
         self.file = folder / "jobs.db"
         self.host = PlayedHost("web1")
         queue = {**make_queue(self.file), "healing": HEALING}
+        self.sql(*(f"ALTER TABLE jobs ADD COLUMN {column} TEXT" for column in columns.values()))
+        queue["columns"] |= columns
         ledger = f"sqlite:///{folder}/ledger.db"
         self.config = write_config(folder, {"q": queue}, hosts={"web1": {"via": "local"}}, ledger=ledger)
 
+    def sql(self, *statements: str) -> None:
+        """Change the table."""
+        with closing(sqlite3.connect(self.file, timeout=10)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
     def start(self, *pids: int) -> None:
         """Add a job for each pid, begun ten minutes ago, whose worker lives."""
-        with closing(sqlite3.connect(self.file, timeout=10)) as connection, connection:
-            for pid in pids:
-                began = "INSERT INTO jobs (a, b, host, pid) VALUES (?, datetime('now', '-10 minutes'), 'web1', ?)"
-                connection.execute(began, ("2026-01-01 00:00:00", str(pid)))
+        made = "INSERT INTO jobs (a, b, host, pid) VALUES ('2026-01-01', datetime('now', '-10 minutes'), 'web1', {})"
+        self.sql(*(made.format(pid) for pid in pids))
         self.host.processes |= {pid: a_process(pid, argv=("the-worker",), name="the-worker") for pid in pids}
-
-    def retake(self, job: int, pid: int) -> None:
-        """Let another worker take a job."""
-        with closing(sqlite3.connect(self.file, timeout=10)) as connection, connection:
-            connection.execute("UPDATE jobs SET b = datetime('now'), pid = ? WHERE id = ?", (str(pid), job))
 
     def lose(self, *pids: int) -> None:
         """Let `serve` see all workers alive, and then these die."""
@@ -124,7 +127,7 @@ def test_what_came_after_the_plan_or_moved_on_is_not_touched(desk: Desk) -> None
     desk.start(100, 101, 102)
     by_hand = desk.by_hand()
     assert set(results(by_hand.look())) == {"1", "2", "3"}
-    desk.retake(2, 300)
+    desk.sql("UPDATE jobs SET b = datetime('now'), pid = '300' WHERE id = 2")
     desk.start(400)
     [came] = by_hand.act()
     assert (results([came]), came.moved_on) == ({"1": "reset", "3": "reset"}, 1)
@@ -141,3 +144,24 @@ def test_a_queue_that_was_down_at_the_look_is_not_healed_afterwards(desk: Desk) 
     hidden.rename(desk.file)
     assert [came.made for came in by_hand.act()] == [None]
     assert desk.started() == [1]
+
+
+def test_nobody_can_vouch_for_a_worker_whose_heart_beats(tmp_path: Path) -> None:
+    """Heartbeats are watched first, for as long as one may be late; what stood still meanwhile may be put back."""
+    desk = Desk(tmp_path, heartbeat_at="beat")
+    desk.host.silence = no_answer()
+    desk.start(100, 101, 102)
+    desk.sql("UPDATE jobs SET beat = datetime('now', '-5 minutes') WHERE id < 3")
+    waited: list[timedelta] = []
+
+    def wait(span: timedelta, _: str) -> None:
+        waited.append(span)
+        due = clock.monotonic_seconds() + span.total_seconds()
+        wait_until(lambda: clock.monotonic_seconds() >= due, within=2 * span.total_seconds(), what="the wait is over")
+        desk.sql("UPDATE jobs SET beat = datetime('now') WHERE id = 2")
+
+    by_hand = desk.by_hand(wait=wait)
+    assert results(by_hand.look()) == {"1": "planned", "2": "unknown", "3": "planned"}
+    assert [span >= LOST_AFTER for span in waited] == [True]
+    assert results(by_hand.act()) == {"1": "reset", "2": "unknown", "3": "reset"}
+    assert desk.started() == [2]

@@ -7,7 +7,7 @@ import pytest
 
 from healers import guards
 from healers.verdicts import Reason
-from tests.builders import ALIVE, DEAD, a_candidate, a_person, a_situation, an_attempt
+from tests.builders import ALIVE, DEAD, a_candidate, a_person, a_situation, an_attempt, span
 
 Given = Mapping[str, object]
 VOUCHING = a_person(accepts_unknown=True)
@@ -59,3 +59,23 @@ def test_a_person_vouches_only_for_what_was_started_before_the_command(
     found = "its worker is unknown (unreachable), and it is not known to have been started before this command"
     given = {"by_person": VOUCHING, "options": {"heal_after": "1s"}}
     assert refuse(candidate, given) == (None if passes else ("unknown", found))
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "still_for", "passes"),
+    [
+        (None, None, True),
+        ("12:00:00", None, False),
+        ("12:00:00", "29s", False),
+        ("12:00:00", "30s", True),
+    ],
+)
+def test_a_person_vouches_only_for_heartbeats_that_were_seen_to_stand_still(
+    heartbeat: str | None, still_for: str | None, passes: bool
+) -> None:
+    """Whatever somebody says, a heart that beats is alive; a run that never had one cannot be watched."""
+    attempt = an_attempt(started_for="10m", heartbeat=heartbeat)
+    candidate = replace(a_candidate(attempt, reason=Reason.HEARTBEAT_ONLY), still_for=span(still_for))
+    refusal = guards.refuse(candidate, a_situation(by_person=VOUCHING))
+    found = "its worker is unknown (heartbeat_only); its heartbeat may still move: watch it for 30 s"
+    assert (refusal and (refusal.reason, refusal.detail)) == (None if passes else ("unknown", found))
