@@ -75,10 +75,15 @@ class ByHand:
             )
 
     def look(self) -> list[Came]:
-        """Read every queue, ask every host, and plan; changes nothing."""
+        """Read every queue, ask every host, and plan; changes nothing.
+
+        What a round teaches of a host counts from the next one, which follows where a verdict waits for that.
+        """
         self._app.poll_once()
         if any(self._may_beat(attempt, verdict) for attempt, verdict in self._wanted_verdicts()):
             self._wait(LOST_AFTER + MARGIN, "heartbeats are watched")
+            self._app.poll_once()
+        if any(verdict.reason is Reason.HOST_UNPROVEN for _, verdict in self._wanted_verdicts()):
             self._app.poll_once()
         looker = replace(self._person, is_applied=False)
         self._looked = [self._make_pass(poller, looker, self._is_wanted) for poller in self._app.pollers]

@@ -41,8 +41,8 @@ class Desk:
         queue = {**make_queue(self.file), "healing": HEALING}
         self.sql(*(f"ALTER TABLE jobs ADD COLUMN {column} TEXT" for column in columns.values()))
         queue["columns"] |= columns
-        ledger = f"sqlite:///{folder}/ledger.db"
-        self.config = write_config(folder, {"q": queue}, hosts={"web1": {"via": "local"}}, ledger=ledger)
+        self.ledger = f"sqlite:///{folder}/ledger.db"
+        self.config = write_config(folder, {"q": queue}, hosts={"web1": {"via": "local"}}, ledger=self.ledger)
 
     def sql(self, *statements: str) -> None:
         """Change the table."""
@@ -165,3 +165,13 @@ def test_nobody_can_vouch_for_a_worker_whose_heart_beats(tmp_path: Path) -> None
     assert [span >= LOST_AFTER for span in waited] == [True]
     assert results(by_hand.act()) == {"1": "reset", "2": "unknown", "3": "reset"}
     assert desk.started() == [2]
+
+
+def test_without_a_ledger_a_second_round_proves_a_host(desk: Desk) -> None:
+    """The worker that lives shows that the host is the one that the rows mean, which counts from the next round on."""
+    desk.start(100, 101)
+    del desk.host.processes[101]
+    by_hand = desk.by_hand(accepts_unknown=False)
+    assert results(by_hand.look()) == {"2": "planned"}
+    assert results(by_hand.act()) == {"2": "reset"}
+    assert desk.started() == [1]
