@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
@@ -37,10 +38,24 @@ from .shipped import RULE_FILES, TEST_FILES, read_rules, read_series, read_test_
 
 FIRST: Final = 'instance="a:9847"'
 SECOND: Final = 'instance="b:9847"'
+TARGET: Final = f'{FIRST},job="queuemedic"'
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 # What an instance does itself adds up: here the second one does nothing.
 OF_EACH_INSTANCE: Final = "queuemedic_heals_total"
 STEP_SECONDS: Final = 300
-STEPS: Final = 30 * 3600 // STEP_SECONDS
+HOURS: Final = 30
+STEPS: Final = HOURS * 3600 // STEP_SECONDS
+VERDICTS: Final = 'queuemedic_worker_verdicts{queue="analytics",host="web1"'
+# One hour of a queue whose run takes ten minutes, in steps of five: what it begins with is there until it is done.
+HOURLY: Final = {
+    'queuemedic_jobs{queue="analytics",state="waiting",kind="day"}': "40 20 0 4 8 12 16 20 24 28 32 36",
+    'queuemedic_jobs{queue="analytics",state="waiting",kind="week"}': "9 9 5 5 5 5 5 5 5 6 7 8",
+    'queuemedic_jobs{queue="analytics",state="started",kind="day"}': "3 3 0 0 0 0 0 0 0 0 0 0",
+    'queuemedic_host_started_jobs{queue="analytics",host="web1"}': "3 3 _ _ _ _ _ _ _ _ _ _",
+    'queuemedic_max_jobs_per_worker{queue="analytics",host="web1"}': "3 3 _ _ _ _ _ _ _ _ _ _",
+    f'{VERDICTS},verdict="alive",reason="running"}}': "2 2 _ _ _ _ _ _ _ _ _ _",
+    f'{VERDICTS},verdict="unknown",reason="not_asked"}}': "1 1 _ _ _ _ _ _ _ _ _ _",
+}
 
 
 def promtool(*arguments: object) -> tuple[int, str]:
@@ -142,20 +157,26 @@ def an_idle_page(*, is_up: bool = True, is_healed: bool = True) -> Iterator[Fami
     yield from collect_program("0.1.0", configured_at=NOON, is_configured=True)
 
 
-def as_series(families: Iterable[Family]) -> Iterator[dict[str, str]]:
-    """Write a page as promtool's series: every value stays as it is, and every time of something done goes on."""
+def as_series(families: Iterable[Family], changed: Mapping[str, str] = EMPTY) -> Iterator[dict[str, str]]:
+    """Write a page as promtool's series: every value stays as it is, and every time of something done goes on.
+
+    `changed`: the values of series, by the text that promtool's tests know them by without `TARGET`.
+    """
     goes_on = f"0+{STEP_SECONDS}x{STEPS}"
-    yield {"series": f'up{{{FIRST},job="queuemedic"}}', "values": f"1x{STEPS}"}
+    yield {"series": f"up{{{TARGET}}}", "values": f"1x{STEPS}"}
+    found = {}
     for family in families:
         for sample in family.samples:
-            labels = "".join(f'{name}="{value}",' for name, value in sample.labels.items())
-            values = goes_on if sample.name.endswith("_timestamp_seconds") else f"{float(sample.value)}x{STEPS}"
-            yield {"series": f'{sample.name}{{{labels}{FIRST},job="queuemedic"}}', "values": values}
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            is_time = sample.name.endswith("_timestamp_seconds")
+            found[f"{sample.name}{{{labels}}}"] = goes_on if is_time else f"{float(sample.value)}x{STEPS}"
+    for series, values in {**found, **changed}.items():
+        yield {"series": series.replace("}", f",{TARGET}}}").replace("{,", "{"), "values": values}
 
 
 def expect_none(series: Iterable[Mapping[str, str]]) -> dict[str, Any]:
     """Return a group of tests in which no alert at all may fire."""
-    times = ("2h", "26h", "30h")
+    times = ("2h", "9h55m", "20h20m", "26h40m", "29h50m")
     alerts = [rule.alert for rule in read_rules() if rule.alert]
     checks = [{"eval_time": time, "alertname": alert} for time in times for alert in alerts]
     return {"interval": f"{STEP_SECONDS}s", "input_series": list(series), "alert_rule_test": checks}
@@ -168,6 +189,24 @@ def test_an_idle_queue_raises_nothing(is_healed: bool, tmp_path: Path) -> None:
         [expect_none(as_series(an_idle_page(is_healed=is_healed)))], RULE_FILES, tmp_path, every="5m"
     )
     assert code == 0, said
+
+
+def test_hourly_cron_raises_nothing(tmp_path: Path) -> None:
+    """A run each hour, which leaves the week that contains today; that one looks as old as the watch itself."""
+    changed = {series: " ".join([hour] * HOURS) for series, hour in HOURLY.items()}
+    for kind in ("enqueued", "ended"):
+        counted = (44 * hour + (40 if kind == "ended" and step > 1 else 4 * step) for hour, step in _steps())
+        changed[f'queuemedic_jobs_{kind}_total{{queue="analytics",kind="day"}}'] = " ".join(map(str, counted))
+    oldest = 'queuemedic_oldest_waiting_timestamp_seconds{queue="analytics",kind="%s"}'
+    changed[oldest % "day"] = " ".join(str(3600 * hour - 1800) if step != 2 else "_" for hour, step in _steps())
+    changed[oldest % "week"] = f"0x{STEPS}"
+    group = expect_none(as_series(an_idle_page(), changed))
+    code, said = run_groups([group, _double(group)], RULE_FILES, tmp_path, every="5m")
+    assert code == 0, said
+
+
+def _steps() -> Iterator[tuple[int, int]]:
+    return ((hour, step) for hour in range(HOURS) for step in range(3600 // STEP_SECONDS))
 
 
 def test_what_an_idle_queue_raises_would_be_seen(tmp_path: Path) -> None:
