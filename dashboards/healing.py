@@ -74,8 +74,9 @@ WORKS: Final = Row(
         ).explained_by("JobOrphaned"),
         stat(
             "Nobody can judge",
-            "Started jobs of whose workers nothing is known. Empty while nothing is started, or all is judged.",
-            total(now("worker_verdicts", verdict="unknown")),
+            "Started jobs of whose workers nothing is known, but for those that are just to be asked about."
+            " Empty while nothing is started, or all is judged.",
+            total(now("worker_verdicts", verdict="unknown", reason=troubles.NOT_YET)),
             steps=NONE_IS_BEST,
         ).explained_by("JobUnjudged"),
         stat(

@@ -31,9 +31,8 @@ def stat(
     unit: str = "none",
     steps: Steps = PLAIN,
     words: Words | None = None,
-    legend: str = "",
 ) -> Panel:
-    """Show one number large, on the colour that it deserves; with a legend, the name of the series instead."""
+    """Show one number large, on the colour that it deserves."""
     return Panel(
         kind="stat",
         title=title,
@@ -41,7 +40,7 @@ def stat(
         unit=unit,
         width=3,
         height=4,
-        targets=[{**query(expression, "A", legend=legend), "instant": True, "range": False}],
+        targets=[{**query(expression, "A"), "instant": True, "range": False}],
         steps=steps,
         defaults={"mappings": mappings(words)} if words else {},
         options={
@@ -52,7 +51,7 @@ def stat(
             "percentChangeColorMode": "standard",
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
             "showPercentChange": False,
-            "textMode": "name" if legend else "value",
+            "textMode": "value",
             "wideLayout": True,
         },
     )

@@ -32,7 +32,9 @@ WAITING_LIMIT: Final = (
 WAITING_SHARE: Final = f"{WAITING_AGE} / {WAITING_LIMIT}"
 READ_SHARE: Final = f"{READ_AGE} / {limit('stale_after')}"
 ALIVE: Final = total(now("worker_verdicts", verdict="alive"), "queue")
-JUDGED: Final = total(now("worker_verdicts"), "queue")
+NOT_YET: Final = "!~not_asked|heartbeat_recent"
+"""Reasons of verdicts that are unknown for the moment: the host is asked soon, or the run has just shown a heartbeat."""
+JUDGED: Final = total(now("worker_verdicts", reason=NOT_YET), "queue")
 
 MODES: Final = {
     0: ("disabled", "text"),
