@@ -33,7 +33,7 @@ WAITING_SHARE: Final = f"{WAITING_AGE} / {WAITING_LIMIT}"
 READ_SHARE: Final = f"{READ_AGE} / {limit('stale_after')}"
 ALIVE: Final = total(now("worker_verdicts", verdict="alive"), "queue")
 NOT_YET: Final = "!~not_asked|heartbeat_recent"
-"""Reasons of verdicts that are unknown for the moment: the host is asked soon, or the run has just shown a heartbeat."""
+"""Reasons of verdicts that are unknown for the moment: the host is asked soon, or a heartbeat is young."""
 JUDGED: Final = total(now("worker_verdicts", reason=NOT_YET), "queue")
 
 MODES: Final = {
