@@ -319,10 +319,14 @@ class Healing(RuleBasedStateMachine):
                 untrue = find_untrue(dog, self.world)
                 assert untrue == [], untrue
         finally:
-            for dog in self.dogs.values():
-                dog.end()
-            self.patch.undo()
-            self.folder.cleanup()
+            self.close()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for dog in self.dogs.values():
+            dog.end()
+        self.patch.undo()
+        self.folder.cleanup()
 
     def _do(self, name: str, happen: Mapping[str, str], what: Callable[[Dog], object]) -> None:
         dog = self.dogs[name]

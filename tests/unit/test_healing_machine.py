@@ -1,6 +1,7 @@
 """Healing holds whatever happens, in whatever order: two watchdogs, and faults between any two of their steps."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -66,30 +67,30 @@ def test_whatever_happens_at_any_moment_of_a_pass_healing_holds(machine: type[He
 def let_happen(machine: type[Healing], moment: str, happenings: tuple[str, ...]) -> None:
     """Let a worker die, and each of these happen while its row is put back."""
     for it in happenings:
-        one = machine()
-        one.lose_worker_and_change_row("web1", PIDS[1], moment, it)
-        one.holds()
-        one.teardown()
+        with closing(machine()) as one:
+            one.lose_worker_and_change_row("web1", PIDS[1], moment, it)
+            one.holds()
+            one.teardown()
 
 
 @pytest.mark.parametrize("comes_next", ["an hour", "a reboot"])
 def test_a_worker_on_a_machine_that_was_replaced_keeps_its_row(machine: type[Healing], comes_next: str) -> None:
     """A copy answers under its name before anybody asked about it; the worker goes on where nobody can see it."""
-    one = machine()
-    one.begin_and_claim("web1", PIDS[1])
-    one.world.replace("web1", is_clone=True, survives=True)
-    one.all_go_rounds(5, "rex", {})
-    if comes_next == "a reboot":
-        one.world.reboot("web1")
-    else:
-        one.world.advance(3700)
-    one.all_go_rounds(9, "rex", {})
-    one.holds()
-    one.teardown()
+    with closing(machine()) as one:
+        one.begin_and_claim("web1", PIDS[1])
+        one.world.replace("web1", is_clone=True, survives=True)
+        one.all_go_rounds(5, "rex", {})
+        if comes_next == "a reboot":
+            one.world.reboot("web1")
+        else:
+            one.world.advance(3700)
+        one.all_go_rounds(9, "rex", {})
+        one.holds()
+        one.teardown()
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_healing_holds_in_thousands_of_orders(machine: type[Healing]) -> None:
     """Other runs each time."""
-    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=3000, stateful_step_count=60))
+    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=2000, stateful_step_count=60))
