@@ -7,7 +7,8 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from sqlalchemy import URL
 
 from exporter.address import Address
 from exporter.errors import ConfigurationError
-from exporter.jobs import QueueName
+from exporter.jobs import AttemptKey, Claim, QueueName
 from exporter.options import show_duration
 from exporter.queues.meltano import MeltanoOptions
 from exporter.queues.protocol import Queue
@@ -25,6 +26,7 @@ from exporter.queues.table import TableOptions
 from healers.lease import Lease
 from healers.ledger import Ledger
 from healers.options import HealingOptions, HostOptions, LedgerOptions
+from healers.outcomes import Concluded, OriginalRow
 from healers.probes.protocol import Probe
 from healers.proofs import PROOF_LASTS
 from healers.resets.meltano import MeltanoHealing
@@ -75,6 +77,40 @@ def make_resets(config: Config, get_ledger: Callable[[], Ledger]) -> dict[QueueN
     if faults:
         raise ConfigurationError(*faults)
     return resets
+
+
+class LateReset:
+    """The write half of one queue, which is made when it is first needed; it is used as any `Reset` is."""
+
+    def __init__(self, make: Callable[[], Reset]) -> None:
+        self._make = make
+        self._made: Reset | None = None
+
+    def check(self) -> None:
+        """Raise ConfigurationError if nobody can write."""
+        self._get()
+
+    def lock(self, *, wait_seconds: float) -> AbstractContextManager[bool]:
+        """See `Reset`; raises ConfigurationError if nobody can write."""
+        return self._get().lock(wait_seconds=wait_seconds)
+
+    def reread(self, keys: Collection[AttemptKey]) -> Mapping[AttemptKey, OriginalRow]:
+        """See `Reset`."""
+        return self._get().reread(keys)
+
+    def reset(self, claim: Claim) -> Concluded:
+        """See `Reset`."""
+        return self._get().reset(claim)
+
+    def close(self) -> None:
+        """See `Reset`."""
+        if self._made is not None:
+            self._made.close()
+
+    def _get(self) -> Reset:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 def make_section_reset(name: QueueName, section: QueueSection, get_ledger: Callable[[], Ledger]) -> Reset:

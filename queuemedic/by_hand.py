@@ -2,7 +2,8 @@
 
 Between the two the person says yes to what was shown, and time passes. So `act` reads and asks anew, and takes up only
 what was shown as planned and still claims the same; an unknown one only if it was shown as unknown.
-What a person may lift and what not is for the guards (`healers/guards`). A look opens the ledger for reading only, and
+What a person may lift and what not is for the guards (`healers/guards`). What keeps one queue from being read or healed
+keeps no other. A look opens the ledger for reading only, and
 one that is not there yet holds nothing back; to act, it is opened for writing first.
 """
 
@@ -11,10 +12,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from exporter.errors import ReadError
+from exporter.errors import ConfigurationError, QueuemedicError, ReadError
 from exporter.jobs import Attempt, AttemptKey, QueueName
 from exporter.poller import Poller
 from healers.asking import read_moment
@@ -23,14 +25,16 @@ from healers.cycle import Healer, Pass
 from healers.filters import Filter, matches
 from healers.gathering import Seen
 from healers.guards.verdict import has_heartbeat
+from healers.outcomes import Outcome
 from healers.proofs import is_confirmed
 from healers.reasons import Liveness, Reason
+from healers.refusals import RefusalReason, refusal
 from healers.runs import LOST_AFTER
 from healers.situation import Person
 from healers.verdicts import Verdict
 
 from .app import App
-from .building import make_section_reset
+from .building import LateReset, make_section_reset
 
 LOCK_SECONDS: Final = 60.0
 MARGIN: Final = timedelta(milliseconds=200)
@@ -39,7 +43,7 @@ TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Came:
-    """What came of one queue: a pass, or the reason why there is none.
+    """What came of one queue: a pass, or the `error` that kept it from being made or acted on, with its exit code.
 
     Of those that were shown as planned, `moved_on` are held by others or ended by now, and `alive` turned out to be.
     """
@@ -47,6 +51,7 @@ class Came:
     queue: QueueName
     made: Pass | None
     error: str = ""
+    exit_code: int = 0
     moved_on: int = 0
     alive: int = 0
 
@@ -55,7 +60,7 @@ class ByHand:
     """One run of `heal`. `wait` waits, and may show for what."""
 
     def __init__(self, app: App, person: Person, wanted: Filter, *, wait: Callable[[timedelta, str], None]) -> None:
-        """Raises LedgerError where the ledger cannot be used, and ConfigurationError where nobody may write."""
+        """Raises LedgerError where the ledger cannot be used."""
         self._app = app
         self._person = person
         self._wanted = wanted
@@ -65,14 +70,24 @@ class ByHand:
         healing.take_up_sightings(get_ledger)
         self._looked: list[Came] = []
         self._shown: dict[AttemptKey, Candidate] = {}
+        self._resets: dict[QueueName, LateReset] = {}
         self._healers: dict[QueueName, Healer] = {}
         for poller in app.pollers:
-            section, reset = config.queues[poller.name], None
             if person.is_applied:
-                reset = make_section_reset(poller.name, section, get_ledger)
+                make = partial(make_section_reset, poller.name, config.queues[poller.name], get_ledger)
+                self._resets[poller.name] = LateReset(make)
             self._healers[poller.name] = healing.make(
-                poller, config, reset, actor=f"heal by {name_actor()}", get_ledger=get_ledger
+                poller,
+                config,
+                self._resets.get(poller.name),
+                actor=f"heal by {name_actor()}",
+                get_ledger=get_ledger,
             )
+
+    @property
+    def planned(self) -> int:
+        """How many jobs would be put back, of those that were shown."""
+        return len(self._shown)
 
     def look(self) -> list[Came]:
         """Read every queue, ask every host, and plan; changes nothing.
@@ -85,10 +100,12 @@ class ByHand:
             self._app.poll_once()
         if any(verdict.reason is Reason.HOST_UNPROVEN for _, verdict in self._wanted_verdicts()):
             self._app.poll_once()
-        looker = replace(self._person, is_applied=False)
-        self._looked = [self._make_pass(poller, looker, self._is_wanted) for poller in self._app.pollers]
-        planned = [one for came in self._looked if came.made for one in came.made.plan.resets]
-        self._shown = {one.attempt.key: one for one in planned}
+        self._looked, self._shown = [], {}
+        for poller in self._app.pollers:
+            looker = self._limited(replace(self._person, is_applied=False), taken=len(self._shown))
+            came = self._refuse_unwritable(self._make_pass(poller, looker, self._is_wanted))
+            self._looked.append(came)
+            self._shown |= {one.attempt.key: one for one in (came.made.plan.resets if came.made else ())}
         return self._looked
 
     def act(self) -> list[Came]:
@@ -96,8 +113,26 @@ class ByHand:
         self._prove_again()
         unknown = (key for key, one in self._shown.items() if one.verdict.value is Liveness.UNKNOWN)
         person = replace(self._person, vouched=frozenset(unknown))
-        pollers = {poller.name: poller for poller in self._app.pollers}
-        return [self._act(pollers[looked.queue], looked, person) for looked in self._looked]
+        came: list[Came] = []
+        for poller, looked in zip(self._app.pollers, self._looked, strict=True):
+            taken = sum(_may_have_reset(one) for one in came)
+            came.append(self._act(poller, looked, self._limited(person, taken=taken)))
+        return came
+
+    def _limited(self, person: Person, *, taken: int) -> Person:
+        """Return the person with what earlier queues have left of their limit."""
+        return person if person.limit is None else replace(person, limit=max(0, person.limit - taken))
+
+    def _refuse_unwritable(self, came: Came) -> Came:
+        """Say before anybody is asked what nobody could put back."""
+        reset = self._resets.get(came.queue)
+        if reset is None or came.made is None or not came.made.plan.resets:
+            return came
+        try:
+            reset.check()
+        except ConfigurationError as error:
+            return _hindered(came, str(error), error.exit_code)
+        return came
 
     def _prove_again(self) -> None:
         """Read and ask at least once more, and until the second proof is there."""
@@ -116,7 +151,7 @@ class ByHand:
             return looked
         came = self._make_pass(poller, person, self._is_shown)
         if came.made is None:
-            return came
+            return _hindered(looked, came.error, came.exit_code)
         spoken_of = {one.attempt.key for one in came.made.plan.resets} | {one.key for one in came.made.plan.refusals}
         silent = shown - spoken_of - {one.key for one in came.made.concluded}
         alive = sum(self._is_same(came.made.candidates.get(key)) for key in silent)
@@ -125,13 +160,14 @@ class ByHand:
     def _make_pass(self, poller: Poller, person: Person, wants: Callable[[Attempt, Seen], bool]) -> Came:
         seen = self._app.see(poller)
         if seen is None or not seen.status.is_up:
-            return Came(queue=poller.name, made=None, error=poller.error or poller.silence)
+            error = poller.error or poller.silence
+            return Came(queue=poller.name, made=None, error=error, exit_code=ReadError.exit_code)
         try:
             made = self._healers[poller.name].run(
                 seen, person=person, wants=lambda attempt: wants(attempt, seen), wait_seconds=LOCK_SECONDS
             )
-        except ReadError as error:
-            return Came(queue=poller.name, made=None, error=str(error))
+        except QueuemedicError as error:
+            return Came(queue=poller.name, made=None, error=str(error), exit_code=error.exit_code)
         return Came(queue=poller.name, made=made)
 
     def _is_wanted(self, attempt: Attempt, seen: Seen) -> bool:
@@ -171,6 +207,22 @@ class ByHand:
                 since = timedelta(seconds=now - suspect.first.ended_seconds)
                 ahead = max(ahead, confirm_after - since + MARGIN, MARGIN)
         return ahead
+
+
+def _hindered(looked: Came, error: str, exit_code: int) -> Came:
+    """Return what was shown of a queue, of which nothing can be put back."""
+    made = looked.made
+    if made is None:
+        return replace(looked, error=error, exit_code=exit_code)
+    refused = [refusal(one, RefusalReason.LOCK, error) for one in made.plan.resets]
+    plan = replace(made.plan, resets=(), refusals=(*made.plan.refusals, *refused))
+    return replace(looked, made=replace(made, plan=plan), error=error, exit_code=exit_code)
+
+
+def _may_have_reset(came: Came) -> int:
+    """Count what was put back, or may have been."""
+    concluded = came.made.concluded if came.made else ()
+    return sum(one.outcome in (Outcome.RESET, Outcome.UNKNOWN) for one in concluded)
 
 
 def _after(looked: Pass, acted: Pass) -> Pass:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from ..by_hand import Came
 
-PLANNED, FAILED, REFUSED = 1, 3, 4
+PLANNED, MISCONFIGURED, FAILED, REFUSED = 1, 2, 3, 4
+WORST_FIRST = (MISCONFIGURED, FAILED, REFUSED, PLANNED)
 SHOWN = 20
-NORMAL = ("reset", "gone", "lost_race")
 NARROWING = "one of --queue, --host, --job, --site, --kind, --started-before, --started-after and --date-range"
 
 
@@ -63,8 +63,9 @@ def heal(  # noqa: PLR0913  one for each option
 
     Whatever the queue's healing.mode, windows and hourly limit say: a person asks. Nothing alive is ever put back.
 
-    Exit code 0: all is done, or there is nothing to do; 1: there is, and --apply was not given; 3: a database or a
-    reset failed; 4: all was refused.
+    Exit code 0: all is done, or there is nothing to do; 1: there is, and --apply was not given; 2: a queue cannot be
+    written to as it is configured; 3: a database or a reset failed; 4: all was refused. Of several the first of 2, 3,
+    4 and 1.
 
     \b
     Examples:
@@ -120,7 +121,7 @@ def _heal(file: Path | None, queue: str | None, person: Person, wanted: Filter, 
     app = App(only_queue(load_config(file), queue))
     by_hand = ByHand(app, person, wanted, wait=_wait)
     came = by_hand.look()
-    planned = sum(one.result == "planned" for one in _views(came))
+    planned = by_hand.planned
     acts = person.is_applied and planned > 0
     if not as_json and not (acts and is_sure):
         _print_all(came)
@@ -134,18 +135,23 @@ def _heal(file: Path | None, queue: str | None, person: Person, wanted: Filter, 
         from exporter.views import HealsView
 
         click.echo(HealsView(heals=tuple(_views(came))).model_dump_json(indent=2))
+        for one in came:
+            for line in (*_faults(one), *_meanwhile(one)):
+                click.echo(printable(f"{one.queue}: {line}"), err=True)
     app.close(within_seconds=0)
     return _exit_code(came, list(_views(came)))
 
 
 def _exit_code(came: Iterable[Came], heals: Sequence[HealView]) -> int:
     results = [one.result for one in heals]
-    has_failed = any(one.made is None or one.made.fault for one in came)
-    if has_failed or any(result in ("failed", "unknown") for result in results):
-        return FAILED
+    codes = {one.exit_code for one in came}
+    if any(one.made and one.made.fault for one in came) or any(result in ("failed", "unknown") for result in results):
+        codes.add(FAILED)
     if results and all(result == "refused" for result in results):
-        return REFUSED
-    return PLANNED if "planned" in results else 0
+        codes.add(REFUSED)
+    if "planned" in results:
+        codes.add(PLANNED)
+    return next((code for code in WORST_FIRST if code in codes), 0)
 
 
 def _views(came: Iterable[Came]) -> list[HealView]:
@@ -166,14 +172,21 @@ def _print_all(came: Iterable[Came]) -> None:
     for one in came:
         if one.made is None:
             console.print(f"✗ {one.queue}: could not be read", style="bold")
-            console.print(f"  {printable(one.error)}", style="red", soft_wrap=True)
         else:
             _print_queue(console, one.queue, _views([one]))
-            for line in _meanwhile(one):
-                console.print(f"  {line}")
-            if one.made.fault:
-                console.print(f"  {printable(one.made.fault)}", style="red", soft_wrap=True)
+        for line in _meanwhile(one):
+            console.print(f"  {line}")
+        for line in _faults(one):
+            console.print(f"  {printable(line)}", style="red", soft_wrap=True)
         console.print()
+
+
+def _faults(one: Came) -> Iterator[str]:
+    """Say what kept a queue from being read or healed, or a pass from going on."""
+    if one.error:
+        yield one.error
+    if one.made is not None and one.made.fault:
+        yield one.made.fault
 
 
 def _meanwhile(one: Came) -> Iterator[str]:

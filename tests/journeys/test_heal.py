@@ -248,15 +248,6 @@ def test_a_wrong_command_line_is_told(tmp_path: Path, arguments: list[str], mess
     assert message in refused.err
 
 
-def test_without_an_account_that_may_write_apply_names_the_key(tmp_path: Path) -> None:
-    """Before anything is asked or written."""
-    queue = {"system": "matomo", "url": "mysql://reader@127.0.0.1:9/matomo", "tables_prefix": ""}
-    config = write_config(tmp_path, {"m": queue}, ledger=f"sqlite:///{tmp_path}/ledger.db")
-    refused = run("--config", config, "heal", "--apply", "--yes")
-    assert refused.code == 2
-    assert "queues.m.healing.write_url: there is none" in refused.err
-
-
 def test_json_is_json_even_where_there_is_nothing(tmp_path: Path) -> None:
     """An empty list, and exit code 0."""
     site = Site(tmp_path)

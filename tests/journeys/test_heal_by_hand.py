@@ -5,10 +5,12 @@ The two halves of `heal` are run in this process, with a real table and ledger, 
 
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from healers.situation import Person
 from healers.views import show_pass
 from queuemedic.by_hand import ByHand, Came
 from tests.builders import a_process, no_answer
-from tests.lab.queuemedic import write_config
+from tests.lab.queuemedic import Ended, run, write_config
 from tests.lab.waiting import wait_until
 from tests.lab.watchdog import PlayedHost, Watchdog, let_confirm
 
@@ -175,3 +177,76 @@ def test_without_a_ledger_a_second_round_proves_a_host(desk: Desk) -> None:
     assert results(by_hand.look()) == {"2": "planned"}
     assert results(by_hand.act()) == {"2": "reset"}
     assert desk.started() == [1]
+
+
+class Tables:
+    """Several queues, each with three jobs on a host that nobody can ask."""
+
+    def __init__(self, folder: Path, *names: str, **sections: dict[str, Any]) -> None:
+        self.files = {name: folder / f"{name}.db" for name in (*names, *sections)}
+        queues = {name: {**make_queue(file), "healing": HEALING} for name, file in self.files.items()}
+        for name, file in self.files.items():
+            queues[name] |= sections.get(name, {})
+            with closing(sqlite3.connect(file)) as connection, connection:
+                began = "INSERT INTO jobs (a, b, host) VALUES ('2026-01-01', datetime('now', '-10 minutes'), 'away')"
+                connection.executescript(f"{began};" * 3)
+        self.config = write_config(folder, queues, ledger=f"sqlite:///{folder}/ledger.db")
+
+    def heal(self, *arguments: str) -> Ended:
+        """Vouch for all of them."""
+        return run("--config", self.config, "heal", "--host", "away", "--accept-unknown", *arguments)
+
+    def started(self) -> dict[str, int]:
+        """Count the jobs that are started."""
+        return {name: sum(row[2] is not None for row in rows(file)) for name, file in self.files.items()}
+
+
+def counted(ended: Ended) -> Counter[tuple[str, str]]:
+    """Count the results of each queue."""
+    return Counter((one["queue"], one["result"]) for one in ended.json["heals"])
+
+
+def test_the_limit_is_of_all_queues_together(tmp_path: Path) -> None:
+    """What one queue takes is gone for the next."""
+    tables = Tables(tmp_path, "a", "b", "c")
+    looked = tables.heal("--limit", "4", "--json")
+    assert counted(looked)["a", "planned"] == 3
+    assert counted(looked)["b", "planned"] == 1
+    done = tables.heal("--limit", "4", "--apply", "--yes", "--json")
+    assert (done.code, tables.started()) == (0, {"a": 0, "b": 2, "c": 3})
+    assert sum(one["refusal"] == "rate" for one in done.json["heals"]) == 5
+
+
+def test_what_keeps_one_queue_keeps_no_other(tmp_path: Path) -> None:
+    """Each says why; the exit code is of what is worst: 2, then 3."""
+    tables = Tables(tmp_path, "a", "linked", "z", query={"from": {"sql": "SELECT * FROM jobs"}, "healing": {}})
+    (tmp_path / "linked.db.queuemedic-lock").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "z.db").rename(tmp_path / "hidden.db")
+    done = tables.heal("--apply", "--yes", "--json")
+    found = counted(done)
+    assert (found["a", "reset"], found["linked", "refused"], found["query", "refused"]) == (3, 3, 3)
+    assert done.code == 2
+    for said in ("linked.db.queuemedic-lock: the lock of healers", "query: queues.query.healing: ", "z: "):
+        assert said in done.err
+    (tmp_path / "hidden.db").rename(tmp_path / "z.db")
+    assert tables.started() == {"a": 0, "linked": 3, "query": 3, "z": 3}
+
+
+def test_a_queue_that_can_only_be_watched_is_told_before_anybody_is_asked(tmp_path: Path) -> None:
+    """As nothing else is to be put back, nobody is."""
+    tables = Tables(tmp_path, query={"from": {"sql": "SELECT * FROM jobs"}, "healing": {}})
+    assert tables.heal().code == 1
+    done = tables.heal("--apply")
+    assert (done.code, done.err) == (2, "")
+    assert "3 refused" in done.out
+    assert "can only be watched; name a table" in done.out
+
+
+def test_json_says_on_the_side_which_queue_is_down(tmp_path: Path) -> None:
+    """Results are results; what could not be read is on standard error, with exit code 3."""
+    tables = Tables(tmp_path, "a", "z")
+    (tmp_path / "z.db").unlink()
+    looked = tables.heal("--json")
+    assert (looked.code, counted(looked)) == (3, {("a", "planned"): 3})
+    assert looked.err.startswith("z: ")
+    assert "z.db" in looked.err
