@@ -89,12 +89,13 @@ class Written:
 
 
 class Watchdog:
-    """One run of the program."""
+    """One run of the program; opens its ledger before the first poll, as `serve` does."""
 
     def __init__(self, config: Path, hosts: Mapping[str, Probe]) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("queuemedic.app.make_probes", lambda _: dict(hosts))
             self.app = App(load(config, os.environ, OPTIONS))
+        self.app.healing.keeper.keep()
 
     def look(self) -> None:
         """Poll every queue, ask every host, and make one pass of each queue."""
