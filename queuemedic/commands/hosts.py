@@ -1,8 +1,15 @@
 """`queuemedic hosts`: try the hosts that are asked about workers, print what has to be there, and give one up."""
 
+from __future__ import annotations
+
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..app import App
 
 NOT_USABLE = 3
 AUTHORIZED_KEY = 'restrict,command="/usr/local/lib/queuemedic-probe.sh" ssh-ed25519 AAAA… queuemedic'
@@ -68,20 +75,60 @@ def script() -> None:
 def retire(file: Path | None, name: str, why: str) -> None:
     """Declare a host gone for good, so that the jobs it holds now count as orphaned.
 
-    NAME is what rows record, whether it is configured or not. It counts only while the host is silent: any answer from
-    it ends this.
+    NAME is what rows record, whether it is configured or not. Every queue is read first, so that these jobs are known
+    to have been there. It counts only while the host is silent: any answer from it ends this.
 
     Example: queuemedic hosts retire web02 --why "scrapped on Monday"
     """
+    import logging
     import os
 
     from exporter import clock
+    from exporter.log import configure
 
+    from ..app import App
+    from ..building import require_ledger
     from ..by_hand import name_actor
-    from ..keeper import open_ledger
+    from ..printing import name_jobs, printable
     from ..startup import load_config
 
-    ledger = open_ledger(load_config(file), os.environ)
+    configure(level=logging.CRITICAL)
+    config = load_config(file)
+    require_ledger(config, os.environ)
+    app = App(config)
+    ledger = app.healing.keeper.get()
+    _read_all(app)
+    app.healing.keeper.keep()
     ledger.sightings.retire(name, why=why, actor=name_actor(), at=clock.now())
-    ledger.close()
-    click.echo(f"{name} is retired; an answer from it ends that")
+    held = _count_jobs(app)
+    app.close(within_seconds=0)
+    told = f", with {held[name]} started {name_jobs(held[name])}" if held[name] else ""
+    click.echo(printable(f"{name} is retired{told}; an answer from it ends that"))
+    if not held[name]:
+        others = f" ({', '.join(sorted(held))})" if held else ""
+        click.echo(printable(f"no started job records it: look whether the name is as rows write it{others}"))
+
+
+def _read_all(app: App) -> None:
+    """Read every queue once, and say which one could not be read; no host is asked."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from exporter.poller import Polled, Poller
+
+    from ..printing import printable
+
+    def read(poller: Poller) -> None:
+        while poller.poll() is Polled.SERVER_BUSY:
+            pass
+
+    with ThreadPoolExecutor(thread_name_prefix="read") as threads:
+        list(threads.map(read, app.pollers))
+    for poller in app.pollers:
+        if not poller.status.is_up:
+            click.echo(printable(f"{poller.name}: could not be read: {poller.error or poller.silence}"), err=True)
+
+
+def _count_jobs(app: App) -> Counter[str]:
+    """Count the started jobs that were read last, by the host that their rows record."""
+    seen = filter(None, (app.believe(poller.name) for poller in app.pollers))
+    return Counter(attempt.host for held in seen for attempt in held.watched.started if attempt.host)
