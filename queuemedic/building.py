@@ -33,7 +33,7 @@ from healers.resets.meltano import MeltanoHealing
 from healers.resets.protocol import Reset
 from healers.rounds import Host, Placement
 
-from .config import Config, QueueSection, write
+from .config import Config, QueueSection, is_there, write
 from .systems import make_probe, make_queue, make_reset
 
 LEDGER: Final = "ledger.db"
@@ -181,6 +181,20 @@ def find_ledger(config: Config, environment: Mapping[str, str]) -> Address:
         return find_address(url=options.url, url_file=options.url_file, tls=options.tls)
     except ConfigurationError as cause:
         raise ConfigurationError(*(f"ledger: {fault.removeprefix('url: ')}" for fault in cause.faults)) from cause
+
+
+def require_ledger(config: Config, environment: Mapping[str, str]) -> None:
+    """Refuse to begin a ledger that the configuration does not name: `serve` might keep, and read, another one.
+
+    Raises ConfigurationError. One that is at the default place is taken, as is one that may not be looked at.
+    """
+    options = config.ledger or LedgerOptions()
+    if options.url is not None or options.url_file is not None:
+        return
+    file = str(find_ledger(config, environment).url.database)
+    if not is_there(Path(file)):
+        right = "write ledger: in the configuration, so that serve and this command share one"
+        raise ConfigurationError(f"{file}: there is no ledger; {right}")
 
 
 def digest_config(config: Config) -> str:

@@ -21,12 +21,14 @@ def pause(file: Path | None, queue: str | None, why: str) -> None:
     from exporter import clock
     from exporter.jobs import QueueName
 
+    from ..building import require_ledger
     from ..by_hand import name_actor
     from ..keeper import open_ledger
     from ..startup import load_config, only_queue
 
     config = load_config(file)
     only_queue(config, queue)
+    require_ledger(config, os.environ)
     ledger = open_ledger(config, os.environ)
     ledger.brakes.pause(QueueName(queue) if queue else None, why=why, actor=name_actor(), at=clock.now())
     ledger.close()

@@ -20,12 +20,14 @@ def resume(file: Path | None, queue: str | None) -> None:
     from exporter.jobs import QueueName
     from healers.braking import close_breaker
 
+    from ..building import require_ledger
     from ..keeper import open_ledger
     from ..printing import printable
     from ..startup import load_config, only_queue
 
     config = load_config(file)
     queues = only_queue(config, queue).queues
+    require_ledger(config, os.environ)
     ledger = open_ledger(config, os.environ)
     ended = ledger.brakes.resume(QueueName(queue) if queue else None)
     closed = [name for name in queues if close_breaker(ledger.brakes, name)]

@@ -1,0 +1,75 @@
+"""What people write into the ledger: into the one that `serve` reads, and so that it counts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.queuemedic import Ended, run, write_config
+
+from .test_hosts import make_queue, rows, start_job
+
+HEALING = {"heal_after": "1s", "confirm_after": "1s", "reset": {"b": None, "host": None, "pid": None}}
+
+
+class Site:
+    """A table with a job of a host that nobody can ask, and nothing that was ever seen of it."""
+
+    def __init__(self, folder: Path, **sections: Any) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.file = folder / "jobs.db"
+        self.queue = {**make_queue(self.file), "healing": HEALING}
+        self.config = write_config(folder, {"q": self.queue}, **sections)
+        start_job(self.file, 100, host="old-web")
+
+    def run(self, *arguments: str) -> Ended:
+        """Run a command as the service's own account."""
+        return run("--config", self.config, *arguments, environment={"STATE_DIRECTORY": str(self.state)})
+
+
+def with_ledger(folder: Path) -> Site:
+    """Return a site whose configuration names its ledger."""
+    return Site(folder, ledger=f"sqlite:///{folder}/ledger.db")
+
+
+def test_a_host_that_nobody_watched_can_be_given_up(tmp_path: Path) -> None:
+    """Its jobs are seen first, so that they are known to have been there when it was."""
+    site = with_ledger(tmp_path)
+    retired = site.run("hosts", "retire", "old-web", "--why", "scrapped")
+    assert (retired.code, retired.err) == (0, "")
+    assert retired.out == "old-web is retired, with 1 started job; an answer from it ends that\n"
+    start_job(site.file, 101, host="old-web")
+    done = site.run("heal", "--apply", "--yes", "--json")
+    assert {one["job_id"]: one["result"] for one in done.json["heals"]} == {"1": "reset", "2": "refused"}
+    assert [row[0] for row in rows(site.file) if row[2]] == [2]
+
+
+def test_a_name_that_no_job_records_is_told(tmp_path: Path) -> None:
+    """It may be mistyped; and a database that is down does not stop anybody."""
+    site = with_ledger(tmp_path)
+    retired = site.run("hosts", "retire", "odl-web", "--why", "scrapped")
+    assert retired.code == 0
+    assert "no started job records it: look whether the name is as rows write it (old-web)" in retired.out
+    site.file.unlink()
+    retired = site.run("hosts", "retire", "old-web", "--why", "scrapped")
+    assert retired.code == 0
+    assert retired.err.startswith("q: could not be read: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["pause", "--why", "x"], ["resume"], ["hosts", "retire", "old-web", "--why", "x"]]
+)
+def test_a_ledger_that_nobody_named_is_not_begun_where_nobody_would_read_it(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """A pause in a file of one's own stops nobody; where there is one at the default place, that is it."""
+    site = Site(tmp_path)
+    refused = site.run(*arguments)
+    ledger = site.state / "ledger.db"
+    right = "write ledger: in the configuration, so that serve and this command share one"
+    assert (refused.code, refused.out, refused.err) == (2, "", f"{ledger}: there is no ledger; {right}\n")
+    assert not site.state.exists()
+    assert site.run("heal", "--host", "old-web", "--accept-unknown", "--apply", "--yes").code in (0, 4)
+    assert ledger.exists()
+    assert site.run(*arguments).code == 0
