@@ -35,11 +35,11 @@ Events = list[MutableMapping[str, Any]]
 
 @contextmanager
 def tmpfs(folder: Path) -> Iterator[Path]:
-    """Yield a folder on a disk of 256 KiB; mounting needs root."""
+    """Yield a folder on a disk of 4 MiB; mounting needs root."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
