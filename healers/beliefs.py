@@ -18,6 +18,7 @@ from exporter.jobs import AttemptKey, Claim, QueueName, WorkerSigns
 from .machines import Doubt
 from .probes.protocol import HostAnswer, NoAnswer, Silence
 from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove
+from .reasons import Reason
 from .rounds import Heard, Host, Placement, Round, Watched, find_duplicates, plan_round, plan_unplaced
 from .runs import Stillness, follow_stillness, judge_runs
 from .sightings import Learned, Retired, Sightings, notice
@@ -35,9 +36,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueBeliefs:
-    """What is held of one queue: its latest reading, and a verdict and perhaps a suspicion of each of its attempts."""
+    """What is held of one queue: its latest reading, and a verdict and perhaps a suspicion of each of its attempts.
+
+    `owner` is whoever reads the queue: what one has held is nothing to another of the same name.
+    """
 
     watched: Watched
+    owner: object = None
     verdicts: Mapping[AttemptKey, Verdict] = field(default_factory=lambda: MappingProxyType({}))
     suspects: Mapping[AttemptKey, Suspect] = field(default_factory=lambda: MappingProxyType({}))
     stillness: Mapping[AttemptKey, Stillness] = field(default_factory=lambda: MappingProxyType({}))
@@ -54,14 +59,24 @@ class Beliefs:
         self._queues: dict[QueueName, QueueBeliefs] = {}
         self._confirm_after: dict[QueueName, timedelta] = {}
         self._heard: dict[str, Heard] = {}
+        self._owners: Mapping[QueueName, object] | None = None
         self.sightings = sightings or Sightings()
 
     def begin_anew(self, hosts: Iterable[Host]) -> "Beliefs":
         """Return what is held where other hosts are asked: nothing but what was seen."""
         anew = Beliefs(hosts, sightings=self.sightings)
         with self._lock:
+            anew._owners = self._owners
             anew._unkept, self._unkept = self._unkept, Learned()
         return anew
+
+    def assign(self, owners: Mapping[QueueName, object]) -> None:
+        """Say who reads which queue from now on: nothing is held of any other, nor taken from it. Sightings stay."""
+        with self._lock:
+            self._owners = dict(owners)
+            self._queues = {
+                queue: held for queue, held in self._queues.items() if held.owner is owners.get(queue, self)
+            }
 
     def of(self, queue: QueueName) -> QueueBeliefs | None:
         """Return what is held of a queue; None until it was read."""
@@ -103,14 +118,27 @@ class Beliefs:
             self._keeping.release()
 
     def adopt(self, kept: Sightings) -> None:
-        """Take up what an earlier run has seen, beneath what was seen since."""
+        """Take up what an earlier run has seen, beneath what was seen since; all is judged anew in its light."""
         with self._lock:
+            answered = [host for name, host in self._hosts.items() if name in self.sightings.boots]
+            returned = frozenset[str]().union(*(host.names for host in answered)) & kept.retired.keys()
             self.sightings = self.sightings.on_top_of(kept)
+            self._learn(Learned(returned=returned))
+            self._doubt(lambda _: True)
 
     def retire(self, retired: Mapping[str, Retired]) -> None:
-        """Take up which hosts people have given up."""
+        """Take up which hosts people have given up; who is held dead for that alone is judged anew."""
         with self._lock:
             self.sightings = replace(self.sightings, retired=retired)
+            self._doubt(lambda verdict: verdict.reason is Reason.HOST_RETIRED)
+
+    def _doubt(self, is_doubtful: Callable[[Verdict], bool]) -> None:
+        """Hold nothing of these attempts until they are judged again."""
+        for queue, held in self._queues.items():
+            doubtful = {key: verdict for key, verdict in held.verdicts.items() if is_doubtful(verdict)}
+            not_held = {key: not_asked(key, at=verdict.seen_at) for key, verdict in doubtful.items()}
+            suspects = {key: suspect for key, suspect in held.suspects.items() if key not in doubtful}
+            self._queues[queue] = replace(held, verdicts={**held.verdicts, **not_held}, suspects=suspects)
 
     def take(
         self,
@@ -121,13 +149,16 @@ class Beliefs:
         placement: Placement | None,
         confirm_after: timedelta,
         now: Moment,
+        owner: object = None,
     ) -> None:
-        """Take up the latest reading of a queue."""
+        """Take up the latest reading of a queue, unless its `owner` is not the one who reads it now."""
         snapshot = reading.snapshot
         watched = Watched(started=snapshot.started, signs=signs, read_seconds=reading.read_seconds, placement=placement)
         claims = {attempt.key: attempt.claim for attempt in snapshot.started}
         is_complete = not snapshot.started_left_out
         with self._lock:
+            if self._owners is not None and self._owners.get(queue, self) is not owner:
+                return
             last = self._queues.get(queue) or QueueBeliefs(watched=watched)
             self._confirm_after[queue] = confirm_after
             self._learn(notice(snapshot.started, self.sightings, queue=queue, at=now.at, is_complete=is_complete))
@@ -136,17 +167,13 @@ class Beliefs:
                 stillness = follow_stillness(last.stillness, snapshot, read_seconds=now.monotonic_seconds)
             self._queues[queue] = QueueBeliefs(
                 watched=watched,
+                owner=owner,
                 verdicts={key: last.verdicts.get(key) or not_asked(key, at=now.at) for key in claims},
                 suspects=keep_claimed(last.suspects, claims),
                 stillness=stillness,
             )
             self._judge_unplaced(queue, now)
             self._judge_runs(queue, now)
-
-    def forget(self, queue: QueueName) -> None:
-        """Hold nothing of a queue that is watched no more; its sightings stay."""
-        with self._lock:
-            self._queues.pop(queue, None)
 
     def plan(self, host: str, *, boottime_seconds: float) -> tuple[Round, bool]:
         """Return what to ask of a host now, and whether over a fresh connection: some suspect waits for its proof."""

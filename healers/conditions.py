@@ -5,41 +5,45 @@ In: what was known before, and the latest poll or moment. Out: what is known now
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from exporter.collector import QueueStatus
 
 from .beliefs import Moment
 from .situation import Clocks, Database
 
+OK: Final = "ok"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polls:
-    """The polls of one queue until now. `went_at`: since when polls fail, if they do.
+    """The polls of one queue until now.
 
-    `schema` is that of the last poll that succeeded, and `has_new_schema` tells whether the one before had another.
+    `failed` counts those that failed, so that an outage shows that nobody looked at. `schema` is that of the last poll
+    that succeeded, and `has_new_schema` tells whether the one before had another.
     """
 
     is_answering: bool = False
     read_at: datetime | None = None
-    went_at: datetime | None = None
+    failed: int = 0
     came_back_at: datetime | None = None
     schema: str | None = None
     has_new_schema: bool = False
 
 
-def follow_polls(known: Polls, status: QueueStatus, *, at: datetime) -> Polls:
-    """Return what is known after a poll, or none: the same reading again changes nothing."""
+def follow_polls(known: Polls, status: QueueStatus) -> Polls:
+    """Return what is known after some polls, or none: the same reading again changes nothing."""
     reading = status.reading
     if not status.is_up or reading is None:
-        was_polled = any(status.polls.values())
-        return replace(known, is_answering=False, went_at=known.went_at or (at if was_polled else None))
-    snapshot = reading.snapshot
+        return replace(known, is_answering=False)
+    snapshot, failed = reading.snapshot, sum(number for outcome, number in status.polls.items() if outcome != OK)
     if known.is_answering and snapshot.read_at == known.read_at:
         return known
     return Polls(
         is_answering=True,
         read_at=snapshot.read_at,
-        came_back_at=known.came_back_at if known.went_at is None else snapshot.read_at,
+        failed=failed,
+        came_back_at=snapshot.read_at if failed > known.failed else known.came_back_at,
         schema=snapshot.schema,
         has_new_schema=known.schema is not None and snapshot.schema != known.schema,
     )

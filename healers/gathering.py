@@ -4,7 +4,7 @@ In: what is held of a queue's attempts. Out: one candidate for each started atte
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.collector import QueueStatus
 from exporter.jobs import Attempt, AttemptKey
@@ -34,6 +34,20 @@ class Seen:
 def gather(seen: Seen, *, count_resets: Callable[[Attempt], int | None]) -> tuple[Candidate, ...]:
     """Return the candidates; a suspicion of another claim than the row's confirms nothing."""
     return tuple(_candidate(attempt, seen, count_resets(attempt)) for attempt in seen.held.watched.started)
+
+
+def renew(candidate: Candidate, held: QueueBeliefs, *, boottime_seconds: float) -> Candidate | None:
+    """Return a candidate as it is believed now; None where nothing is held of its attempt any more."""
+    key = candidate.attempt.key
+    verdict, suspect = held.verdicts.get(key), held.suspects.get(key)
+    if verdict is None:
+        return None
+    is_dead = suspect is not None and suspect.claim == candidate.attempt.claim
+    return replace(
+        candidate,
+        verdict=verdict,
+        is_confirmed=is_dead and suspect is not None and is_confirmed(suspect, boottime_seconds),
+    )
 
 
 def _candidate(attempt: Attempt, seen: Seen, resets: int | None) -> Candidate:

@@ -145,13 +145,20 @@ class Sightings:
         )
 
     def on_top_of(self, earlier: Self) -> Self:
-        """Return these with what was known earlier; of an attempt and of a host both are told in one."""
-        attempts = {key: merge(earlier.attempts.get(key), known) for key, known in self.attempts.items()}
-        boots = {host: _join(earlier.boots.get(host, ()), known) for host, known in self.boots.items()}
+        """Return these with what an earlier run has seen.
+
+        Of hosts and attempts that it knew, what was asked since is forgotten, as it was understood without that: the
+        next round tells whether a host has rebooted meanwhile, or is another.
+        """
+        unasked = {key: replace(known, asked_at=None, boots=()) for key, known in self.attempts.items()}
+        attempts = {
+            key: merge(earlier.attempts.get(key), unasked[key] if key in earlier.attempts else known)
+            for key, known in self.attempts.items()
+        }
         return replace(
             self,
             attempts=MappingProxyType({**earlier.attempts, **attempts}),
-            boots=MappingProxyType({**earlier.boots, **boots}),
+            boots=MappingProxyType({**self.boots, **earlier.boots}),
             retired=MappingProxyType({**earlier.retired, **self.retired}),
             proven=earlier.proven | self.proven,
             workers=earlier.workers | self.workers,
@@ -159,7 +166,10 @@ class Sightings:
 
 
 def merge(earlier: AttemptSighting | None, later: AttemptSighting) -> AttemptSighting:
-    """Return what two have seen of one attempt; a boot that is left out could hide that there are two machines."""
+    """Return what two have seen of one attempt.
+
+    A boot that is left out could hide that there are two machines; and who was enrolled first is who took the job.
+    """
     if earlier is None:
         return later
     asked = [at for at in (earlier.asked_at, later.asked_at) if at is not None]
@@ -169,20 +179,9 @@ def merge(earlier: AttemptSighting | None, later: AttemptSighting) -> AttemptSig
     return AttemptSighting(
         first_seen_at=min(earlier.first_seen_at, later.first_seen_at),
         asked_at=min(asked, default=None),
-        enrolment=later.enrolment or earlier.enrolment,
+        enrolment=earlier.enrolment or later.enrolment,
         boots=boots,
     )
-
-
-def _join(earlier: tuple[Boot, ...], later: tuple[Boot, ...]) -> tuple[Boot, ...]:
-    """Return the boots of a host in turn; the last of an earlier run may go on in this one."""
-    if earlier and later and earlier[-1].name == later[0].name:
-        return (
-            *earlier[:-1],
-            replace(later[0], first_at=earlier[-1].first_at, is_reboot=earlier[-1].is_reboot),
-            *later[1:],
-        )
-    return (*earlier, *later)
 
 
 def notice(

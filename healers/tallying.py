@@ -5,7 +5,7 @@ as long as the journal may be without its outcome, which a later pass then finds
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -52,7 +52,9 @@ class HealStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Came:
-    """What one pass came to. `breaker` is None where it could not be read, `has_lock` where the lock was not wanted.
+    """What one pass came to; `breaker` and `is_paused` are None where they could not be read.
+
+    `has_lock` is None where the lock was not wanted.
 
     `unkept`: attempts that were put back, perhaps in an earlier pass, and whose outcome could not be kept yet.
     """
@@ -61,7 +63,7 @@ class Came:
     candidates: Mapping[AttemptKey, Candidate]
     concluded: tuple[Concluded, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    is_paused: bool = False
+    is_paused: bool | None = False
     breaker: BreakerState | None = None
     has_lock: bool | None = None
     unkept: frozenset[AttemptKey] = frozenset()
@@ -75,11 +77,11 @@ def note_pass(status: HealStatus, came: Came, options: HealingOptions, *, at: da
     remembered = came.candidates.keys() | came.unkept
     return replace(
         status,
-        mode=PAUSED if came.is_paused else options.mode,
+        mode=status.mode if came.is_paused is None else PAUSED if came.is_paused else options.mode,
         heals=_add(status.heals, (result for _, result in heals)),
         refusals=_add(status.refusals, (reason for _, reason in refusals)),
         blocked={**dict.fromkeys(RefusalReason, 0), **Counter(one.reason for one in came.refusals if one.key in dead)},
-        quarantined=sum(is_quarantined(came.candidates[key], options.max_resets_per_job) for key in dead),
+        quarantined=_count_quarantined(status, [came.candidates[key] for key in dead], options),
         is_breaker_open=status.is_breaker_open if came.breaker is None else came.breaker.is_open,
         delays=_observe(status.delays, heals, came.candidates, at),
         passed_at=at,
@@ -104,6 +106,13 @@ def _new_heals(status: HealStatus, came: Came) -> list[Mark]:
     results = [(one.key, one.outcome.value) for one in came.concluded if one.outcome is not Outcome.UNKNOWN]
     results += [(one.attempt.key, Outcome.DRY_RUN.value) for one in new_rehearsals(status, came.plan)]
     return [mark for mark in dict.fromkeys(results) if mark not in status.counted]
+
+
+def _count_quarantined(status: HealStatus, dead: Sequence[Candidate], options: HealingOptions) -> int:
+    """Count them; where the ledger does not say how often jobs were put back, the last number stays."""
+    if any(one.resets is None for one in dead):
+        return status.quarantined
+    return sum(is_quarantined(one, options.max_resets_per_job) for one in dead)
 
 
 def _marks(refusals: Iterable[Refusal]) -> set[Mark]:

@@ -1,8 +1,8 @@
 """The composition root: build the program from its configuration, and run it.
 
 Two pools of threads keep what hangs away from what does not (docs/decisions/0001): a queue that failed polls among
-`failing` until it succeeds, and so does one that a reload puts on a server that does not answer. At most two polls at a
-time go to one database server.
+`failing` until it succeeds, and so does one that a reload puts on a server that does not answer; and one whose account
+that writes did not answer is healed among `ailing`. At most two polls at a time go to one database server.
 """
 
 import logging
@@ -50,7 +50,8 @@ from .healing import Healing
 from .scheduling import Scheduler
 
 POLLS_PER_SERVER = 2
-POLLING, FAILING, PROBING, HEALING, BEATING = "polling", "failing", "probing", "healing", "beating"
+POLLING, FAILING, PROBING, HEALING, AILING, BEATING = "polling", "failing", "probing", "healing", "ailing", "beating"
+THREADS = MappingProxyType({POLLING: 16, FAILING: 4, PROBING: 32, HEALING: 4, AILING: 2, BEATING: 1})
 PROGRAM, HOSTS, VERDICTS = "/program", "/hosts/", "/verdicts/"
 PROGRAM_SECONDS = 5.0
 BUSY_RETRY = timedelta(seconds=1)
@@ -116,9 +117,9 @@ class App:
         return self._beliefs.of(queue)
 
     def see(self, poller: Poller) -> Seen | None:
-        """Return what a healing pass of a queue goes by; None until it was read."""
+        """Return what a healing pass of a queue goes by; None until this poller has read it."""
         held = self._beliefs.of(poller.name)
-        if held is None:
+        if held is None or held.owner is not poller.queue:
             return None
         return Seen(
             status=poller.status,
@@ -137,6 +138,7 @@ class App:
         queue that is gone closes its connection when it ends.
         """
         last, aliases = self._built, map_aliases(config)
+        self.healing.keeper.refuse_other(config)
         queues, resets = make_queues(config), make_resets(config, self.healing.keeper.get)
         probes = None if config.hosts == last.config.hosts else make_probes(config)
         if only_check:
@@ -151,13 +153,15 @@ class App:
         for poller in gone:
             self._unschedule(poller)
         owners = {name: poller.queue for name, poller in kept.items()} | queues
-        parts = {f"{sort}{name}": queue for name, queue in owners.items() for sort in ("", VERDICTS, HEALS)}
+        parts = {f"{sort}{name}": queue for name, queue in owners.items() for sort in ("", VERDICTS)}
+        parts |= {f"{HEALS}{name}": owners[name] for name in resets}
         self._page.assign(parts)
         for poller in kept.values():
             poller.rename_hosts(aliases)
         made = {name: self._make_poller(queue, config.queues[name], aliases) for name, queue in queues.items()}
         pollers = {name: kept.get(name) or made[name] for name in config.queues}
         askers = last.askers if probes is None else self._make_askers(config, probes)
+        self._beliefs.assign(owners)
         self._built = Built(
             config=config, pollers=MappingProxyType(pollers), askers=MappingProxyType(askers), built_at=clock.now()
         )
@@ -165,9 +169,6 @@ class App:
         self._program_due = 0.0
         if askers is not last.askers:
             self._change_hosts(last, config)
-        for poller in gone:
-            if poller.name not in pollers:
-                self._beliefs.forget(poller.name)
         silent = {poller.queue.server for poller in last.pollers.values() if not poller.status.is_up}
         for poller in made.values():
             self._schedule(poller, FAILING if poller.queue.server in silent else POLLING)
@@ -195,7 +196,7 @@ class App:
         `beat` is called at its own interval by the same scheduler, in a thread that no poll can take from it.
         """
         scheduler = self._scheduler = Scheduler(
-            executors={POLLING: Pool(16), FAILING: Pool(4), PROBING: Pool(32), HEALING: Pool(2), BEATING: Pool(1)},
+            executors={name: Pool(threads) for name, threads in THREADS.items()},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
@@ -224,8 +225,7 @@ class App:
         has_closed = self.healing.end(within_seconds=within_seconds)
         for poller in self.pollers:
             has_closed &= poller.close(within_seconds=max(0.0, ends - clock.monotonic_seconds()))
-        if has_closed:
-            self.healing.keeper.close()
+        self.healing.keeper.close(within_seconds=max(0.0, ends - clock.monotonic_seconds()))
         return has_closed
 
     def find_unready(self) -> Sequence[str]:
@@ -294,6 +294,7 @@ class App:
                 placement=make_placement(section),
                 confirm_after=section.healing.confirm_after,
                 now=read_moment(),
+                owner=queue,
             )
 
     def _publish_hosts(self, queues: Collection[QueueName]) -> None:

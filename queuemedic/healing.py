@@ -16,7 +16,7 @@ from exporter import clock
 from exporter.errors import NoLedger
 from exporter.jobs import QueueName
 from exporter.poller import Poller
-from healers.beliefs import Beliefs
+from healers.beliefs import Beliefs, QueueBeliefs
 from healers.cycle import Healer
 from healers.gathering import Seen
 from healers.ledger import Ledger
@@ -48,8 +48,9 @@ class Healing:
         """`publish` takes the families of one queue, under the name of their part of the page."""
         self.keeper = Keeper(config, get_beliefs=get_beliefs)
         self._config = config
+        self._get_beliefs = get_beliefs
         self._publish = publish
-        self._healers: Mapping[QueueName, Healer] = MappingProxyType({})
+        self._healers: Mapping[QueueName, tuple[Poller, Healer]] = MappingProxyType({})
         self._warned: WeakSet[Poller] = WeakSet()
 
     @property
@@ -63,17 +64,22 @@ class Healing:
         """Put a configuration in force: queues that were made anew get new healers, the others keep theirs."""
         last = self._healers
         healers = {
-            name: self.make(made[name], config, reset) if name in made else last[name] for name, reset in resets.items()
+            name: (made[name], self.make(made[name], config, reset)) if name in made else last[name]
+            for name, reset in resets.items()
         }
-        if config.ledger != self._config.ledger:
-            log.warning("ledger.kept", advice="restart the program to use another ledger")
+        self.keeper.use(config)
         self._config, self._healers = config, MappingProxyType(healers)
-        for name, healer in last.items():
-            if healers.get(name) is not healer:
-                healer.end(within_seconds=0)
-        for name, poller in made.items():
-            if name in healers:
-                self._publish_status(healers[name], poller)
+        for name, pair in last.items():
+            if healers.get(name) is not pair:
+                pair[1].end(within_seconds=0)
+        for name in made.keys() & healers.keys():
+            poller, healer = healers[name]
+            self._publish_status(healer, poller)
+
+    def is_ailing(self, queue: QueueName) -> bool:
+        """Whether the account that writes to a queue did not answer when it was last wanted."""
+        pair = self._healers.get(queue)
+        return pair is not None and pair[1].is_ailing
 
     def take_up_sightings(self, get_ledger: Callable[[], Ledger]) -> None:
         """Open the ledger, which brings what was seen before; one that is not there yet has nothing."""
@@ -111,15 +117,16 @@ class Healing:
     def run_pass(self, poller: Poller, see: Callable[[Poller], Seen | None]) -> None:
         """Keep what was seen, and make one pass of a queue; raises nothing."""
         self.keeper.keep()
-        healer, seen = self._healers.get(poller.name), see(poller)
-        if healer is None:
+        owner, healer = self._healers.get(poller.name, (None, None))
+        if healer is None or owner is not poller:
             return
         self._warn_of_nobody(poller)
         try:
+            seen = see(poller)
             if seen is None:
                 healer.reconcile()
             else:
-                healer.run(seen)
+                healer.run(seen, believe=lambda: self._believe(poller))
         except Exception as error:
             log.error("heal.pass_failed", queue=poller.name, exc_info=error)
         self._publish_status(healer, poller)
@@ -133,9 +140,14 @@ class Healing:
         """End every pass before its next reset; False if one has not ended in time."""
         ends = clock.monotonic_seconds() + within_seconds
         has_ended = True
-        for healer in self._healers.values():
+        for _, healer in self._healers.values():
             has_ended &= healer.end(within_seconds=max(0.0, ends - clock.monotonic_seconds()))
         return has_ended
+
+    def _believe(self, poller: Poller) -> QueueBeliefs | None:
+        """Return what is held of a queue now, as this poller has read it."""
+        held = self._get_beliefs().of(poller.name)
+        return held if held is not None and held.owner is poller.queue else None
 
     def _warn_of_nobody(self, poller: Poller) -> None:
         """Say once that nothing can be put back, where the rows do not record who works on them."""

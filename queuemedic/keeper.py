@@ -7,17 +7,18 @@ stops healing, not watching; people are told once, and again when it works.
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
 from exporter import clock
-from exporter.errors import LedgerError, QueuemedicError
+from exporter.errors import ConfigurationError, LedgerError, QueuemedicError
 from healers.beliefs import Beliefs
 from healers.ledger import Ledger
 
-from .building import find_ledger
+from .building import find_ledger, needs_ledger
 from .config import Config
 
 log = structlog.get_logger()
@@ -54,6 +55,20 @@ class Keeper:
                 self._ledger = ledger
             return self._ledger
 
+    def refuse_other(self, config: Config) -> None:
+        """Raise ConfigurationError where a configuration names another ledger than the one that is open."""
+        with self._opening:
+            if self._ledger is not None and needs_ledger(config) and config.ledger != self._config.ledger:
+                raise ConfigurationError(
+                    f"ledger: the program keeps {self._ledger.place} until it ends; name that, or restart the program"
+                )
+
+    def use(self, config: Config) -> None:
+        """Take the ledger of a configuration from now on, unless one is open; `refuse_other` comes before."""
+        with self._opening:
+            if self._ledger is None:
+                self._config = config
+
     def look(self) -> Ledger:
         """Return the ledger, opened for reading only; raises NoLedger where there is none, else LedgerError."""
         with self._opening:
@@ -88,8 +103,15 @@ class Keeper:
         if forgotten:
             log.info("ledger.forgot", entries=forgotten)
 
-    def close(self) -> None:
-        """Close the connection."""
-        with self._opening:
-            if self._ledger is not None:
-                self._ledger.close()
+    def close(self, *, within_seconds: float) -> None:
+        """Close the connection, unless it is in use for longer; what is written by then is on the disk."""
+        ledger = self._ledger
+        if ledger is not None:
+            closing = threading.Thread(target=self._close, args=[ledger], name="closing", daemon=True)
+            closing.start()
+            closing.join(within_seconds)
+
+    @staticmethod
+    def _close(ledger: Ledger) -> None:
+        with suppress(LedgerError):
+            ledger.close()

@@ -70,6 +70,7 @@ class ToldReset:
     def __init__(self, bench: "Bench") -> None:
         self.inner = MemoryReset(bench.table, holders=bench.holders)
         self.failing: set[str] = set()
+        self.unreadable: set[str] = set()
         self._bench = bench
 
     @contextmanager
@@ -86,7 +87,7 @@ class ToldReset:
     def reread(self, keys: Collection[AttemptKey]) -> Mapping[AttemptKey, OriginalRow]:
         """Read rows."""
         self._bench.tell("reread")
-        if "reread" in self._bench.fails:
+        if "reread" in self._bench.fails or any(key.job_id in self.unreadable for key in keys):
             raise ReadError("the row cannot be read")
         rows = self.inner.reread(keys)
         self._bench.let_happen("reread")
@@ -159,6 +160,10 @@ class Bench:
         self.table.release(int(job))
         self.at += timedelta(seconds=1)
         self.table.start(int(job), host=row.host, pid=row.pid_text)
+
+    def pass_time(self, **span: float) -> None:
+        """Let all clocks go on."""
+        self.at += timedelta(**span)
 
     def started(self) -> set[str]:
         """Return the ids of the started rows."""

@@ -1,0 +1,222 @@
+"""What is held belongs to whoever reads the queue, and nothing is held in the light of what was not known."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pytest
+
+from exporter.collector import Reading
+from exporter.facts import derive_facts
+from exporter.jobs import Attempt, AttemptKey, QueueName
+from exporter.options import QueueOptions
+from exporter.queues.matomo.queue import SIGNS
+from exporter.tracker import History, track
+from healers.beliefs import Beliefs, Moment
+from healers.probes.protocol import HostAnswer, NoAnswer
+from healers.proofs import is_confirmed
+from healers.rounds import Heard
+from healers.sightings import AttemptSighting, Boot, Enrolment, Learned, Retired, Sightings
+from tests.builders import (
+    BOOTED_FOR,
+    MACHINE,
+    NOON,
+    WEB1,
+    a_snapshot,
+    an_answer,
+    an_attempt,
+    no_answer,
+    no_process,
+    span,
+)
+
+QUEUE = QueueName("q")
+OLD, NEW = object(), object()
+PROVEN = Sightings(proven=frozenset({(QUEUE, MACHINE)}))
+
+
+def moment(at: str = "0s") -> Moment:
+    """Return all clocks so long after noon."""
+    since = span(at) or timedelta(0)
+    seconds = BOOTED_FOR + since.total_seconds()
+    return Moment(at=NOON + since, boottime_seconds=seconds, monotonic_seconds=seconds)
+
+
+def take(beliefs: Beliefs, *attempts: Attempt, owner: object = None, at: str = "0s") -> None:
+    """Let the beliefs take up a poll."""
+    snapshot, options = a_snapshot(*attempts, at=at), QueueOptions()
+    history = track(History.begin((), options, aliases={}), snapshot, options)
+    reading = Reading(
+        snapshot=snapshot,
+        read_seconds=moment(at).boottime_seconds,
+        facts=derive_facts(snapshot, history, options, SIGNS),
+        history=history,
+    )
+    beliefs.take(
+        QUEUE,
+        reading,
+        signs=SIGNS,
+        placement=None,
+        confirm_after=timedelta(seconds=30),
+        now=moment(at),
+        owner=owner,
+    )
+
+
+def ask(beliefs: Beliefs, answer: HostAnswer | NoAnswer, *, at: str) -> None:
+    """Let the host answer a round."""
+    now = moment(at)
+    asked, is_fresh = beliefs.plan("web1", boottime_seconds=now.boottime_seconds)
+    beliefs.hear(
+        Heard(
+            round=asked,
+            answer=answer,
+            is_fresh=is_fresh,
+            at=now.at,
+            began_seconds=now.boottime_seconds,
+            ended_seconds=now.boottime_seconds,
+        ),
+        now,
+    )
+
+
+def verdicts(beliefs: Beliefs) -> Mapping[AttemptKey, str]:
+    """Return what is held of each attempt, and why."""
+    held = beliefs.of(QUEUE)
+    assert held is not None
+    return {key: f"{verdict.value} {verdict.reason}" for key, verdict in held.verdicts.items()}
+
+
+def confirmed(beliefs: Beliefs, at: str) -> set[AttemptKey]:
+    """Return the attempts that are dead by two proofs."""
+    held = beliefs.of(QUEUE)
+    assert held is not None
+    return {key for key, one in held.suspects.items() if is_confirmed(one, moment(at).boottime_seconds)}
+
+
+def a_dead_one(beliefs: Beliefs, *, owner: object = None) -> AttemptKey:
+    """Have one attempt judged dead, twice."""
+    attempt = an_attempt(started_for="10m")
+    take(beliefs, attempt, owner=owner)
+    for at in ("10s", "45s"):
+        ask(beliefs, an_answer(no_process()), at=at)
+    assert confirmed(beliefs, "45s") == {attempt.key}
+    return attempt.key
+
+
+def test_what_one_reader_holds_is_nothing_to_the_next() -> None:
+    """A reload that changes how a queue is judged must not act on how it was judged before."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    beliefs.assign({QUEUE: OLD})
+    a_dead_one(beliefs, owner=OLD)
+    beliefs.assign({QUEUE: OLD})
+    assert beliefs.of(QUEUE) is not None
+    beliefs.assign({QUEUE: NEW})
+    assert beliefs.of(QUEUE) is None
+
+
+def test_nothing_is_taken_from_a_reader_that_is_gone() -> None:
+    """Its last poll may end after the reload: it neither replaces what the next one reads, nor brings a queue back."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    beliefs.assign({QUEUE: NEW})
+    take(beliefs, an_attempt("old"), owner=OLD)
+    assert beliefs.of(QUEUE) is None
+    take(beliefs, an_attempt("new"), owner=NEW)
+    take(beliefs, an_attempt("old"), owner=OLD)
+    assert [key.job_id for key in verdicts(beliefs)] == ["new"]
+    beliefs.assign({})
+    take(beliefs, an_attempt("new"), owner=NEW)
+    assert beliefs.of(QUEUE) is None
+
+
+def test_other_hosts_leave_readers_as_they_are() -> None:
+    """What is held begins anew, but who reads does not."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    beliefs.assign({QUEUE: NEW})
+    anew = beliefs.begin_anew([WEB1])
+    take(anew, an_attempt(), owner=OLD)
+    assert anew.of(QUEUE) is None
+
+
+def test_what_is_remembered_late_judges_anew() -> None:
+    """A ledger that opens late may know that another machine has the worker: nothing may be done by what was held."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    key = a_dead_one(beliefs)
+    elsewhere = Enrolment(machine_id="m" * 32, boot_id="other", pid=100, start_ticks=7, seen_at=NOON)
+    known = AttemptSighting(first_seen_at=NOON - timedelta(hours=1), enrolment=elsewhere, boots=(elsewhere.boot,))
+    beliefs.adopt(Sightings(attempts={key: known}))
+    assert verdicts(beliefs) == {key: "unknown not_asked"}
+    assert confirmed(beliefs, "45s") == set()
+    for at in ("1m", "2m", "3m"):
+        ask(beliefs, an_answer(no_process()), at=at)
+        assert verdicts(beliefs) == {key: "unknown two_machines"}
+
+
+def test_a_reboot_before_the_ledger_could_be_opened_is_known_from_it() -> None:
+    """Both came up after a power failure, the ledger's server last."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    attempt = an_attempt(started_for="10m")
+    take(beliefs, attempt)
+    rebooted = an_answer(no_process(), boot_id="boot-2", uptime="60s")
+    ask(beliefs, rebooted, at="10s")
+    before = Boot(
+        machine_id=MACHINE,
+        boot_id="boot-1",
+        first_at=NOON - timedelta(days=1),
+        last_at=NOON - timedelta(minutes=5),
+    )
+    enrolled = Enrolment(machine_id=MACHINE, boot_id="boot-1", pid=100, start_ticks=7, seen_at=before.last_at)
+    known = AttemptSighting(
+        first_seen_at=before.last_at, asked_at=before.last_at, enrolment=enrolled, boots=(before.name,)
+    )
+    beliefs.adopt(Sightings(attempts={attempt.key: known}, boots={"web1": (before,)}, proven=PROVEN.proven))
+    ask(beliefs, an_answer(no_process(), boot_id="boot-2", uptime="75s"), at="25s")
+    assert verdicts(beliefs) == {attempt.key: "dead host_rebooted"}
+
+
+def test_a_host_that_answered_before_the_ledger_was_open_is_not_retired() -> None:
+    """And the ledger is told so."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    attempt = an_attempt(started_for="10m")
+    take(beliefs, attempt)
+    ask(beliefs, an_answer(no_process()), at="10s")
+    retired = Retired(at=NOON + timedelta(seconds=5), why="scrapped", actor="ann")
+    beliefs.adopt(Sightings(retired={"web1": retired, "web2": retired}))
+    assert beliefs.sightings.retired == {"web2": retired}
+    kept: list[Learned] = []
+    beliefs.keep(kept.append)
+    assert kept[0].returned == {"web1"}
+
+
+def test_a_retirement_that_has_ended_elsewhere_holds_nobody_dead() -> None:
+    """Another instance may have had an answer."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    attempt = an_attempt(started_for="10m")
+    take(beliefs, attempt)
+    beliefs.retire({"web1": Retired(at=NOON + timedelta(seconds=5), why="scrapped", actor="ann")})
+    for at in ("10s", "45s"):
+        ask(beliefs, no_answer("unreachable"), at=at)
+    assert verdicts(beliefs) == {attempt.key: "dead host_retired"}
+    beliefs.retire({})
+    assert verdicts(beliefs) == {attempt.key: "unknown not_asked"}
+    assert confirmed(beliefs, "45s") == set()
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_what_cannot_be_kept_is_kept_later(lost: bool) -> None:
+    """In the order in which it was learned, but for what is gone, which a restart finds out by itself."""
+    beliefs = Beliefs([WEB1])
+    take(beliefs, an_attempt("1"))
+    take(beliefs, an_attempt("2"), at="15s")
+
+    def fail(_: Learned) -> None:
+        raise OSError("full")
+
+    if lost:
+        with pytest.raises(OSError, match="full"):
+            beliefs.keep(fail)
+    kept: list[Learned] = []
+    beliefs.keep(kept.append)
+    beliefs.keep(kept.append)
+    assert [{key.job_id for key in learned.attempts} for learned in kept] == [{"2"}, set()]
+    assert [{key.job_id for key in learned.gone} for learned in kept] == [set() if lost else {"1"}, set()]
+    assert kept[1] == Learned()
