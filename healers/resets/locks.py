@@ -102,8 +102,8 @@ class FileLock:
     """A lock on a file beside the database, which stays there; the system takes the lock away with the process."""
 
     def __init__(self, address: Address) -> None:
-        path = Path(address.url.database or "").resolve()
-        self._path = path.with_name(path.name + SUFFIX)
+        self._database = Path(address.url.database or "").resolve()
+        self._path = self._database.with_name(self._database.name + SUFFIX)
         self._file: int | None = None
 
     def take(self, connection: Connection) -> bool:  # noqa: ARG002  SQLite has no locks of this kind
@@ -111,7 +111,8 @@ class FileLock:
         if self._file is not None:
             return False
         try:
-            file = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            self._make()
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as cause:
             raise ConfigurationError(
                 f"{self._path}: the lock of healers cannot be opened ({cause.strerror}); give the right to create it"
@@ -135,6 +136,22 @@ class FileLock:
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
+
+    def _make(self) -> None:
+        """Make the file, where it is not there, for every account; root gives it to whom the database belongs.
+
+        One that is there stays as it is: it may be a link to any other file.
+        """
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            return
+        with suppress(OSError):
+            os.fchmod(file, 0o644)
+            if os.geteuid() == 0:
+                owner = self._database.stat()
+                os.fchown(file, owner.st_uid, owner.st_gid)
+        os.close(file)
 
 
 def make_lock(address: Address, *, table: str) -> Lock:
