@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -63,11 +63,11 @@ def make_queues(config: Config) -> dict[QueueName, Queue]:
 def make_resets(config: Config, get_ledger: Callable[[], Ledger]) -> dict[QueueName, Reset | None]:
     """Make the write half of every queue that is healed; None where healing is only rehearsed."""
     resets: dict[QueueName, Reset | None] = {}
-    faults: list[str] = []
+    faults = [*_find_ledger_faults(config)]
     for name, section in config.queues.items():
         if section.healing.mode == "disabled":
             continue
-        faults.extend(f"queues.{name}.{fault}" for fault in _find_healing_faults(section, config.hosts.values()))
+        faults.extend(f"queues.{name}.{fault}" for fault in _find_healing_faults(section, config.hosts))
         resets[name] = None
         if section.healing.mode == "reset":
             try:
@@ -220,15 +220,39 @@ def _state_folder(environment: Mapping[str, str]) -> Path:
     return (Path(state) if state else Path.home() / ".local" / "state") / "queuemedic"
 
 
-def _find_healing_faults(section: QueueSection, hosts: Iterable[HostOptions]) -> Iterator[str]:
+def _find_healing_faults(section: QueueSection, hosts: Mapping[str, HostOptions]) -> Iterator[str]:
+    """Find what lets no proof be confirmed before it expires, and what lets nothing be judged.
+
+    Hosts are asked out of step: a proof by several of them spans one more round.
+    """
     healing, options = section.healing, section.options
-    slowest = max((host.ask_every + host.timeout for host in hosts if host.via), default=timedelta(0))
+    workers_on = options.workers_on if isinstance(options, MeltanoOptions) else ()
+    asked = [host for name, host in hosts.items() if host.via and (name in workers_on or not workers_on)]
+    slowest = max((host.ask_every + host.timeout for host in asked), default=timedelta(0))
+    if len(workers_on) > 1:
+        slowest += max((host.ask_every for host in asked), default=timedelta(0))
+    rounds = f"{'rounds' if len(workers_on) > 1 else 'a round'} of up to {show_duration(slowest)}"
     if healing.confirm_after + slowest >= PROOF_LASTS:
-        found = f"{show_duration(healing.confirm_after)} and a round of up to {show_duration(slowest)}"
+        found = f"{show_duration(healing.confirm_after)} and {rounds}"
         right = f"must come to less than {show_duration(PROOF_LASTS)}, after which a proof expires"
         yield f"healing.confirm_after: {found} {right}; shorten it, or ask_every and timeout of the hosts"
     if healing.mode == "reset":
         yield from _find_reset_faults(options, healing)
+
+
+def _find_ledger_faults(config: Config) -> Iterator[str]:
+    """Find what lets the ledger forget resets that still count."""
+    keep = (config.ledger or LedgerOptions()).keep
+    healed = {name: section.healing for name, section in config.queues.items() if section.healing.mode != "disabled"}
+    counted = {
+        f"queues.{name}.healing.max_resets_per_job.within": it.max_resets_per_job.within for name, it in healed.items()
+    }
+    if healed:
+        counted["the hour of max_resets_per_hour"] = timedelta(hours=1)
+    what, longest = max(counted.items(), key=lambda item: item[1], default=("", timedelta(0)))
+    if keep < longest:
+        right = f"write {show_duration(longest)} or more"
+        yield f"ledger.keep: {show_duration(keep)} is less than {what}; {right}"
 
 
 def _find_reset_faults(options: object, healing: HealingOptions) -> Iterator[str]:
