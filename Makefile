@@ -30,13 +30,17 @@ check: $(INSTALLED)  ## Run linters, types and the rules of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python alerts/build.py --check
+	$(BIN)/python dashboards/build.py --check
 
 fmt: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(INSTALLED)  ## Write the reference pages that are made from the code.
+docs: $(INSTALLED)  ## Write what is made from the code: reference pages, dashboards, the operator's rules.
 	$(BIN)/python docs/generate.py
+	$(BIN)/python alerts/build.py
+	$(BIN)/python dashboards/build.py
 
 bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows (needs MariaDB).
 	$(BIN)/python -m bench

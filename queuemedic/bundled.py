@@ -1,0 +1,28 @@
+"""Find the rules and dashboards that are shipped: inside an installed package, or beside it in a checkout."""
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+PACKAGE: Final = Path(__file__).parent
+DOCS: Final = "docs/runbooks/"
+BOARDS: Final = "/d/queuemedic-"
+SORTS: Final = MappingProxyType(
+    {
+        "alerts": ("rules/*.yml", "prometheusrule.yml", "alertmanager.yml"),
+        "dashboards": ("*.json", "provisioning/*.yml"),
+    }
+)
+
+
+def find_bundled(sort: str) -> dict[Path, Path]:
+    """Return the files of one sort, each by its path within a bundle."""
+    folder = next(found for found in (PACKAGE / "_bundled" / sort, PACKAGE.parent / sort) if found.is_dir())
+    return {file.relative_to(folder): file for pattern in SORTS[sort] for file in sorted(folder.glob(pattern))}
+
+
+def address(text: str, *, docs: str | None, grafana: str | None) -> str:
+    """Make the links of a file absolute, where it is said to what."""
+    if docs:
+        text = text.replace(DOCS, f"{docs.rstrip('/')}/")
+    return text.replace(BOARDS, f"{grafana.rstrip('/')}{BOARDS}") if grafana else text
