@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from exporter.views import HealView
 
 SHOWN = 50
+NOT_WHOLE = 3
 
 
 @click.command()
@@ -22,9 +23,14 @@ SHOWN = 50
 @click.option("--since", metavar="T", help="A duration such as 24h, or an instant such as 2026-11-22T12:00:00+01:00.")
 @click.option("--job", "job", metavar="ID", help="Only this job, with its original row and the evidence.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@click.option("--verify", "verifies", is_flag=True, help="Check that nobody has changed the journal.")
 @click.pass_obj
-def history(file: Path | None, queue: str | None, since: str | None, job: str | None, *, as_json: bool) -> None:
+def history(
+    file: Path | None, queue: str | None, since: str | None, job: str | None, *, as_json: bool, verifies: bool
+) -> None:
     """Show what was put back or refused, the newest last: when, by whom, and on what evidence.
+
+    Exit code 3: the ledger cannot be read, or --verify finds that an entry was changed, put in or taken out.
 
     \b
     Examples:
@@ -42,6 +48,11 @@ def history(file: Path | None, queue: str | None, since: str | None, job: str | 
     from ..building import find_ledger
     from ..startup import load_config
 
+    if verifies:
+        if queue or since or job or as_json:
+            raise click.UsageError("--verify: it looks at the whole journal; leave the others out")
+        _verify(file)
+        return
     begin = _read_since(since)
     views: list[HealView] = []
     try:
@@ -61,6 +72,23 @@ def history(file: Path | None, queue: str | None, since: str | None, job: str | 
         _print(views, in_full=job is not None)
     else:
         click.echo("nothing was put back or refused")
+
+
+def _verify(file: Path | None) -> None:
+    import os
+
+    from healers.ledger import Ledger
+
+    from ..building import find_ledger
+    from ..startup import load_config
+
+    ledger = Ledger.open_read_only(find_ledger(load_config(file), os.environ))
+    fault = ledger.journal.verify()
+    ledger.close()
+    if fault is not None:
+        click.echo(printable(f"the journal is not whole: {fault}"))
+        raise click.exceptions.Exit(NOT_WHOLE)
+    click.echo("the journal is whole")
 
 
 def _print(views: list[HealView], *, in_full: bool) -> None:

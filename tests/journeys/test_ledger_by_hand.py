@@ -1,12 +1,16 @@
 """What people write into the ledger: into the one that `serve` reads, and so that it counts."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.queuemedic import Ended, run, write_config
+from tests.lab.waiting import wait_until
 
+from .test_healing_ledger import MAKE
 from .test_hosts import make_queue, rows, start_job
 
 HEALING = {"heal_after": "1s", "confirm_after": "1s", "reset": {"b": None, "host": None, "pid": None}}
@@ -73,3 +77,31 @@ def test_a_ledger_that_nobody_named_is_not_begun_where_nobody_would_read_it(
     assert site.run("heal", "--host", "old-web", "--accept-unknown", "--apply", "--yes").code in (0, 4)
     assert ledger.exists()
     assert site.run(*arguments).code == 0
+
+
+def test_history_can_tell_whether_anybody_changed_it(tmp_path: Path) -> None:
+    """Entries are chained; what was changed by hand is named, with exit code 3."""
+    site = with_ledger(tmp_path)
+    missing = site.run("history", "--verify")
+    assert missing.code == 3
+    assert "there is no ledger yet" in missing.err
+    wait_until(
+        lambda: site.run("heal", "--host", "old-web", "--accept-unknown", "--apply", "--yes").code == 0,
+        within=30,
+        what="the job is old enough",
+    )
+    whole = site.run("history", "--verify")
+    assert (whole.code, whole.out, whole.err) == (0, "the journal is whole\n", "")
+    with closing(sqlite3.connect(tmp_path / "ledger.db", timeout=10)) as connection, connection:
+        [(number,)] = connection.execute("SELECT min(number) FROM queuemedic_journal WHERE act = 'intent'").fetchall()
+        connection.execute("UPDATE queuemedic_journal SET content = '{}' WHERE number = ?", (number,))
+    changed = site.run("history", "--verify")
+    assert (changed.code, changed.out) == (3, f"the journal is not whole: entry {number} was changed\n")
+    assert "leave the others out" in site.run("history", "--verify", "--json").err
+
+
+def test_the_guide_grants_what_a_ledger_needs() -> None:
+    """No less, and no more, than what was found to be enough on each server."""
+    guide = Path("docs/howto/heal.md").read_text()
+    for grant in (*MAKE["mariadb"], *MAKE["postgres"]):
+        assert f"GRANT {grant.replace('ON *', 'ON queuemedic.*')} TO " in guide
