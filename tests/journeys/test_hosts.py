@@ -149,10 +149,10 @@ def test_a_reload_asks_other_hosts_and_forgets_nobody(tmp_path: Path, worker: "s
         scrape_until(served, "dead", "no_process")
 
 
-def test_healing_is_refused(tmp_path: Path) -> None:
-    """This version judges; nobody is to believe that it heals."""
+def test_a_table_without_a_word_on_how_to_put_back_is_not_healed(tmp_path: Path) -> None:
+    """At the start, and not when the first job is orphaned."""
     file = tmp_path / "jobs.db"
     queue = {**make_queue(file), "healing": {"mode": "reset"}}
     done = run("--config", write_config(tmp_path, {"q": queue}), "config", "check")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "queues.q.healing: this version judges workers and heals nothing; leave the section out\n"
+    assert done.err == "queues.q.healing.reset: there is none; give what puts a job back, {column: null}\n"
