@@ -20,5 +20,5 @@ for version in 3.11 3.12 3.13; do
     "$pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$project/requirements-dev.txt"
     "$pip" install --quiet --disable-pip-version-check --no-deps dist/*.whl
     echo "Python $version:"
-    ".venv-$version/bin/pytest" --quiet --numprocesses 2 tests/unit
+    ".venv-$version/bin/pytest" --quiet --numprocesses 2 -m "not long" tests/unit
 done
