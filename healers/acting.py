@@ -106,11 +106,12 @@ class Acting:
         check: Callable[[Candidate, int], Refusal | None],
         *,
         wait_seconds: float,
+        failures_end: int | None = FAILURES_END_PASS,
     ) -> Work:
         """Take the lock, and put back what `make_plan` plans then; raises nothing.
 
         `make_plan` is told whether the lock was had, and returns a fault besides; `check` is asked before each job,
-        with how many were put back so far.
+        with how many were put back so far. So many `failures_end` it; for who comes but once (None) none do.
         """
         work = Work()
         try:
@@ -120,9 +121,10 @@ class Acting:
                     self._settle(work)
                 work.plan, fault = make_plan(has_lock)
                 work.fault = fault or work.fault
-                self._put_back(work.plan, work, check)
+                self._put_back(work.plan, work, check, failures_end)
         except Exception as error:  # noqa: BLE001  what was done before it has to be told
             work.fault, work.error = str(error) or type(error).__name__, error
+            work.has_lock = work.has_lock or False
         self._note_silence(work)
         return work
 
@@ -134,12 +136,14 @@ class Acting:
                 if work.has_lock:
                     self._settle(work)
         except (ReadError, ConfigurationError, LedgerError) as error:
-            work.fault = str(error)
+            work.fault, work.error = str(error), error
+            work.has_lock = work.has_lock or False
+        self._note_silence(work)
         return work
 
     def _note_silence(self, work: Work) -> None:
         """Rest for longer each time that the lock could not even be asked for."""
-        if work.plan is None and isinstance(work.error, ReadError):
+        if not work.has_lock and isinstance(work.error, ReadError):
             rest = REST_SECONDS[min(self._silences, len(REST_SECONDS) - 1)]
             self._silences += 1
             self._rests_until = self._read_moment().boottime_seconds + rest
@@ -150,7 +154,7 @@ class Acting:
         """Conclude every intent that has no outcome; nobody else is at work on them, as the lock is ours."""
         journal, is_open = self._get_ledger().journal, False
         for left in journal.open_intents(self._queue):
-            concluded = self._unkept.get(left.number)
+            known = concluded = self._unkept.get(left.number)
             if concluded is None:
                 try:
                     row = self._reset.reread([left.intent.key]).get(left.intent.key)
@@ -158,16 +162,23 @@ class Acting:
                     work.fault, is_open = str(cause) or type(cause).__name__, True
                     continue
                 concluded = reconcile(left.intent.claim, row)
+            journal.conclude(left.number, concluded, at=self._read_moment().at)
+            if known is None:
                 work.concluded.append(concluded)
                 if concluded.outcome is Outcome.RESET:
                     self._note_reset(concluded.key)
-            journal.conclude(left.number, concluded, at=self._read_moment().at)
             job, outcome = concluded.key.job_id, concluded.outcome.value
             log.warning("intent.reconciled", queue=self._queue, job=job, outcome=outcome)
         self.may_have_open_intents = is_open
         self._unkept = {}
 
-    def _put_back(self, plan: Plan, work: Work, check: Callable[[Candidate, int], Refusal | None]) -> None:
+    def _put_back(
+        self,
+        plan: Plan,
+        work: Work,
+        check: Callable[[Candidate, int], Refusal | None],
+        failures_end: int | None,
+    ) -> None:
         waiting = sorted(plan.resets, key=lambda one: one.attempt.key in self._failed)
         done = failures = 0
         while waiting and not self._has_to_end.is_set():
@@ -186,7 +197,7 @@ class Acting:
                 return
             done += concluded.outcome is Outcome.RESET
             failures += concluded.outcome in (Outcome.FAILED, Outcome.UNKNOWN)
-            if failures >= FAILURES_END_PASS:
+            if failures == failures_end:
                 work.fault = concluded.detail
                 work.refusals += [refusal(one, RefusalReason.LOCK, concluded.detail) for one in waiting]
                 return

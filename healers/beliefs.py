@@ -21,7 +21,7 @@ from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prov
 from .reasons import Reason
 from .rounds import Heard, Host, Placement, Round, Watched, find_duplicates, plan_round, plan_unplaced
 from .runs import Stillness, follow_stillness, judge_runs
-from .sightings import Learned, Retired, Sightings, notice
+from .sightings import Learned, Retired, Sightings, merge, notice
 from .verdicts import Verdict, doubt_of, judge, not_asked
 
 
@@ -59,16 +59,31 @@ class Beliefs:
         self._queues: dict[QueueName, QueueBeliefs] = {}
         self._confirm_after: dict[QueueName, timedelta] = {}
         self._heard: dict[str, Heard] = {}
+        self._answered_at: dict[str, datetime] = {}
         self._owners: Mapping[QueueName, object] | None = None
+        self._heir: Beliefs | None = None
         self.sightings = sightings or Sightings()
 
     def begin_anew(self, hosts: Iterable[Host]) -> "Beliefs":
-        """Return what is held where other hosts are asked: nothing but what was seen."""
-        anew = Beliefs(hosts, sightings=self.sightings)
+        """Return what is held where other hosts are asked: nothing but what was seen.
+
+        What rounds that are under way still learn here, these new ones learn from then on.
+        """
         with self._lock:
-            anew._owners = self._owners
+            anew = self._heir = Beliefs(hosts, sightings=self.sightings)
+            anew._answered_at, anew._owners = dict(self._answered_at), self._owners
             anew._unkept, self._unkept = self._unkept, Learned()
         return anew
+
+    def _inherit(self, learned: Learned) -> None:
+        """Learn what an earlier asker of a host was told; what has been learned since stands."""
+        with self._lock:
+            known = self.sightings
+            attempts = {
+                key: merge(known.attempts[key], one) for key, one in learned.attempts.items() if key in known.attempts
+            }
+            boots = {host: one for host, one in learned.boots.items() if host not in known.boots}
+            self._learn(replace(learned, attempts=attempts, boots=boots, gone=frozenset()))
 
     def assign(self, owners: Mapping[QueueName, object]) -> None:
         """Say who reads which queue from now on: nothing is held of any other, nor taken from it. Sightings stay."""
@@ -112,7 +127,8 @@ class Beliefs:
                 remember(learned)
             except BaseException:
                 with self._lock:
-                    self._unkept = replace(learned, gone=frozenset()).then(self._unkept)
+                    holder = self._heir or self
+                    holder._unkept = replace(learned, gone=frozenset()).then(holder._unkept)
                 raise
         finally:
             self._keeping.release()
@@ -120,8 +136,12 @@ class Beliefs:
     def adopt(self, kept: Sightings) -> None:
         """Take up what an earlier run has seen, beneath what was seen since; all is judged anew in its light."""
         with self._lock:
-            answered = [host for name, host in self._hosts.items() if name in self.sightings.boots]
-            returned = frozenset[str]().union(*(host.names for host in answered)) & kept.retired.keys()
+            returned = frozenset(
+                name
+                for host in self._hosts.values()
+                for name in host.names & kept.retired.keys()
+                if host.name in self._answered_at and self._answered_at[host.name] > kept.retired[name].at
+            )
             self.sightings = self.sightings.on_top_of(kept)
             self._learn(Learned(returned=returned))
             self._doubt(lambda _: True)
@@ -194,6 +214,8 @@ class Beliefs:
             raise ValueError("round: nobody was asked")
         with self._lock:
             self._heard[heard.round.host.name] = heard
+            if isinstance(heard.answer, HostAnswer):
+                self._answered_at[heard.round.host.name] = heard.at
             self._judge(heard, now)
             for queue, held in self._queues.items():
                 if held.watched.placement is not None:
@@ -252,6 +274,8 @@ class Beliefs:
                 )
 
     def _learn(self, learned: Learned) -> None:
+        if self._heir is not None:
+            self._heir._inherit(learned)
         self.sightings = self.sightings.learn(learned)
         self._unkept = self._unkept.then(learned)
 

@@ -117,7 +117,7 @@ class Healer:
             if acting is None or not acting.may_have_open_intents:
                 return
             brakes = self._read_ledger(counts=False)
-            if brakes.has_open_intents:
+            if brakes.has_open_intents and not acting.rests(self._read_moment()):
                 work = acting.settle()
                 self._tell(
                     Came(
@@ -129,6 +129,10 @@ class Healer:
                     ),
                     fault=work.fault,
                 )
+
+    def use(self, config_digest: str) -> None:
+        """Take note that a configuration is in force which leaves this queue as it was."""
+        self._recorder.use(config_digest)
 
     def end(self, *, within_seconds: float) -> bool:
         """End the pass under way before its next reset, and put nothing back any more; False if it did not in time."""
@@ -150,20 +154,21 @@ class Healer:
         self._polls = follow_polls(self._polls, seen.status)
         brakes = self._read_brakes(seen, person)
         candidates = gather(seen, count_resets=brakes.count_resets)
+        known = {one.attempt.key: one for one in candidates}
         situation = self._look(seen, brakes, candidates, person)
         wanted = self._choose(candidates, wants, seen)
         plan, work = make_plan(wanted, situation), Work(fault=brakes.fault)
         work.plan = plan
         if self._acting is not None and not plan.is_dry_run and (plan.resets or brakes.has_open_intents):
             if person is None and self._acting.rests(seen.moment):
-                work = Work(fault=self._fault)
+                work = Work(fault=self._fault, has_lock=False)
             else:
-                work = self._act(self._acting, seen, situation, wants, believe, wait_seconds)
+                work = self._act(self._acting, seen, situation, wants, believe, wait_seconds, known)
         plan = work.plan or make_plan(wanted, replace(situation, has_lock=None))
         self._fault = work.fault
         done = Pass(
             plan=replace(plan, refusals=(*plan.refusals, *work.refusals)),
-            candidates=MappingProxyType({one.attempt.key: one for one in candidates}),
+            candidates=MappingProxyType(known),
             concluded=tuple(work.concluded),
             has_lock=work.has_lock,
             fault=work.fault,
@@ -181,11 +186,15 @@ class Healer:
         wants: Callable[[Attempt], bool],
         believe: Callable[[], QueueBeliefs | None],
         wait_seconds: float,
+        known: dict[AttemptKey, Candidate],
     ) -> Work:
+        """Act under the lock; a poll may have ended meanwhile, and brings candidates that were not `known`."""
+
         def plan_again(has_lock: bool) -> tuple[Plan, str]:
             now = replace(seen, moment=self._read_moment(), held=believe() or seen.held)
             brakes = self._read_brakes(now, situation.by_person)
             candidates = gather(now, count_resets=brakes.count_resets)
+            known.update((one.attempt.key, one) for one in candidates)
             latest = replace(
                 self._with_brakes(situation, brakes, now.moment),
                 resets_last_hour=brakes.resets_last_hour,
@@ -203,6 +212,8 @@ class Healer:
             latest = replace(situation, now=moment.at, is_paused=is_paused, pause_detail=detail, planned=done)
             return refuse(fresh, latest)
 
+        if situation.by_person is not None:
+            return acting.act(plan_again, check, wait_seconds=wait_seconds, failures_end=None)
         return acting.act(plan_again, check, wait_seconds=wait_seconds)
 
     def _read_brakes(self, seen: Seen, person: Person | None) -> Held:

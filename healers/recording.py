@@ -4,7 +4,7 @@ A ledger that fails keeps nobody from being told: the event of its failure comes
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -41,6 +41,10 @@ class Recorder:
         self._who = who
         self._get_ledger = get_ledger
         self._fault = ""
+
+    def use(self, config_digest: str) -> None:
+        """Record from now on that this configuration is in force."""
+        self._who = replace(self._who, config_digest=config_digest)
 
     def intent(self, candidate: Candidate, row: OriginalRow, *, at: datetime) -> Intent:
         """Return what is about to be tried."""

@@ -328,9 +328,8 @@ class App:
         scheduler = self._scheduler
         if scheduler and self.healing.is_needed:
             with suppress(SchedulerNotRunningError):
-                scheduler.add_job(
-                    self._heal, args=[queue], id=f"{HEALS}{queue}", executor=HEALING, replace_existing=True
-                )
+                job, executor = f"{HEALS}{queue}", AILING if self.healing.is_ailing(queue) else HEALING
+                scheduler.add_job(self._heal, args=[queue], id=job, executor=executor, replace_existing=True)
 
     def _heal(self, queue: QueueName) -> None:
         poller = self._built.pollers.get(queue)

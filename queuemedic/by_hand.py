@@ -9,7 +9,7 @@ one that is not there yet holds nothing back; to act, it is opened for writing f
 
 import getpass
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -115,7 +115,7 @@ class ByHand:
         person = replace(self._person, vouched=frozenset(unknown))
         came: list[Came] = []
         for poller, looked in zip(self._app.pollers, self._looked, strict=True):
-            taken = sum(_may_have_reset(one) for one in came)
+            taken = sum(_may_have_reset(one, self._shown.keys()) for one in came)
             came.append(self._act(poller, looked, self._limited(person, taken=taken)))
         return came
 
@@ -219,10 +219,10 @@ def _hindered(looked: Came, error: str, exit_code: int) -> Came:
     return replace(looked, made=replace(made, plan=plan), error=error, exit_code=exit_code)
 
 
-def _may_have_reset(came: Came) -> int:
-    """Count what was put back, or may have been."""
+def _may_have_reset(came: Came, shown: Container[AttemptKey]) -> int:
+    """Count what was put back, or may have been, of what was shown: not what an earlier pass has left open."""
     concluded = came.made.concluded if came.made else ()
-    return sum(one.outcome in (Outcome.RESET, Outcome.UNKNOWN) for one in concluded)
+    return sum(one.key in shown and one.outcome in (Outcome.RESET, Outcome.UNKNOWN) for one in concluded)
 
 
 def _after(looked: Pass, acted: Pass) -> Pass:

@@ -72,6 +72,8 @@ class Healing:
         for name, pair in last.items():
             if healers.get(name) is not pair:
                 pair[1].end(within_seconds=0)
+        for name in healers.keys() - made.keys():
+            healers[name][1].use(digest_config(config))
         for name in made.keys() & healers.keys():
             poller, healer = healers[name]
             self._publish_status(healer, poller)
@@ -140,6 +142,8 @@ class Healing:
         """End every pass before its next reset; False if one has not ended in time."""
         ends = clock.monotonic_seconds() + within_seconds
         has_ended = True
+        for _, healer in self._healers.values():
+            healer.end(within_seconds=0)
         for _, healer in self._healers.values():
             has_ended &= healer.end(within_seconds=max(0.0, ends - clock.monotonic_seconds()))
         return has_ended

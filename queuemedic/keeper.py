@@ -43,39 +43,54 @@ class Keeper:
         self._config = config
         self._get_beliefs = get_beliefs
         self._opening = threading.Lock()
+        self._choosing = threading.Lock()
         self._ledger: Ledger | None = None
         self._fault = ""
 
     def get(self) -> Ledger:
         """Return the ledger, opened; raises LedgerError."""
-        with self._opening:
-            if self._ledger is None:
-                ledger = open_ledger(self._config, os.environ)
-                self._get_beliefs().adopt(ledger.sightings.load())
-                self._ledger = ledger
-            return self._ledger
+        return self._ledger or self._open(lambda config: open_ledger(config, os.environ))
+
+    def look(self) -> Ledger:
+        """Return the ledger, opened for reading only; raises NoLedger where there is none, else LedgerError."""
+        return self._ledger or self._open(lambda config: Ledger.open_read_only(find_ledger(config, os.environ)))
 
     def refuse_other(self, config: Config) -> None:
         """Raise ConfigurationError where a configuration names another ledger than the one that is open."""
-        with self._opening:
-            if self._ledger is not None and needs_ledger(config) and config.ledger != self._config.ledger:
+        with self._choosing:
+            ledger = self._ledger
+            if ledger is not None and needs_ledger(config) and not self._is_same(config):
                 raise ConfigurationError(
-                    f"ledger: the program keeps {self._ledger.place} until it ends; name that, or restart the program"
+                    f"ledger: the program keeps {ledger.place} until it ends; name that, or restart the program"
                 )
 
     def use(self, config: Config) -> None:
         """Take the ledger of a configuration from now on, unless one is open; `refuse_other` comes before."""
-        with self._opening:
+        with self._choosing:
             if self._ledger is None:
                 self._config = config
 
-    def look(self) -> Ledger:
-        """Return the ledger, opened for reading only; raises NoLedger where there is none, else LedgerError."""
+    def _is_same(self, config: Config) -> bool:
+        return find_ledger(config, os.environ).place == find_ledger(self._config, os.environ).place
+
+    def _open(self, open_it: Callable[[Config], Ledger]) -> Ledger:
+        """Open the ledger, which may take its time, and take up what it has seen before anybody works with it."""
         with self._opening:
-            if self._ledger is None:
-                self._ledger = Ledger.open_read_only(find_ledger(self._config, os.environ))
-                self._get_beliefs().adopt(self._ledger.sightings.load())
-            return self._ledger
+            if self._ledger is not None:
+                return self._ledger
+            config = self._config
+            ledger = open_it(config)
+            try:
+                seen = ledger.sightings.load()
+                with self._choosing:
+                    if self._config is not config and not self._is_same(config):
+                        raise LedgerError(f"{ledger.place}: another ledger is configured by now, and is opened next")
+                    self._get_beliefs().adopt(seen)
+                    self._ledger = ledger
+            except BaseException:
+                ledger.close()
+                raise
+            return ledger
 
     def keep(self) -> None:
         """Keep what was seen since the last time, and take up which hosts people have given up."""

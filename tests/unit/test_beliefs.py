@@ -1,6 +1,7 @@
 """What is held belongs to whoever reads the queue, and nothing is held in the light of what was not known."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from tests.builders import (
     MACHINE,
     NOON,
     WEB1,
+    a_process,
     a_snapshot,
     an_answer,
     an_attempt,
@@ -185,6 +187,51 @@ def test_a_host_that_answered_before_the_ledger_was_open_is_not_retired() -> Non
     kept: list[Learned] = []
     beliefs.keep(kept.append)
     assert kept[0].returned == {"web1"}
+
+
+@pytest.mark.parametrize(("at", "is_retired"), [("5s", False), ("20s", True)])
+def test_any_answer_after_a_retirement_ends_it_and_none_before(at: str, is_retired: bool) -> None:
+    """Also one that proves nothing; but not what the host said before it was given up, which the ledger tells late."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    take(beliefs, an_attempt(started_for="10m"))
+    ask(beliefs, an_answer(no_process(), sees_foreign=False), at="10s")
+    retired = {"web1": Retired(at=NOON + (span(at) or timedelta(0)), why="scrapped", actor="ann")}
+    beliefs.adopt(Sightings(retired=retired))
+    assert ("web1" in beliefs.sightings.retired) is is_retired
+
+
+def test_what_a_round_learns_after_other_hosts_are_configured_is_not_lost() -> None:
+    """An answer ends a retirement, and a worker that was seen is remembered, though their askers are gone."""
+    attempt = an_attempt(started_for="1m")
+    retired = Retired(at=NOON - timedelta(minutes=1), why="scrapped", actor="ann")
+    beliefs = Beliefs([WEB1], sightings=replace(PROVEN, retired={"web1": retired}))
+    take(beliefs, attempt)
+    anew = beliefs.begin_anew([WEB1])
+    take(anew, attempt)
+    ask(beliefs, an_answer(a_process()), at="10s")
+    assert anew.sightings.retired == {}
+    assert anew.sightings.attempts[attempt.key].enrolment is not None
+    kept: list[Learned] = []
+    anew.keep(kept.append)
+    assert kept[0].returned == {"web1"}
+    assert set(kept[0].attempts) == {attempt.key}
+
+
+def test_what_could_not_be_kept_before_other_hosts_were_configured_is_kept_after() -> None:
+    """The ledger failed while the hosts changed."""
+    beliefs = Beliefs([WEB1])
+    take(beliefs, an_attempt())
+
+    def fail(_: Learned) -> None:
+        heirs.append(beliefs.begin_anew([WEB1]))
+        raise OSError("full")
+
+    heirs: list[Beliefs] = []
+    with pytest.raises(OSError, match="full"):
+        beliefs.keep(fail)
+    kept: list[Learned] = []
+    heirs[0].keep(kept.append)
+    assert set(kept[0].attempts) == {an_attempt().key}
 
 
 def test_a_retirement_that_has_ended_elsewhere_holds_nobody_dead() -> None:

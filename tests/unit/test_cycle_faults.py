@@ -9,6 +9,7 @@ import pytest
 from healers.cycle import Pass
 from healers.outcomes import Outcome
 from healers.reasons import Reason
+from tests.builders import a_person
 
 from .passes import QUEUE, Bench, open_ledger
 
@@ -245,6 +246,58 @@ def test_what_is_held_no_more_is_left_alone(bench: Make) -> None:
     one.happens["reset"] = beliefs.reverse
     done = one.healer.run(one.see(), believe=lambda: beliefs[0])
     assert (outcomes(done), reasons(done)) == ([(first, RESET)], {second: "unconfirmed"})
+
+
+def test_a_poll_that_ends_while_the_lock_is_taken_brings_new_jobs_and_hides_no_reset(bench: Make) -> None:
+    """They are refused, and told; what was put back is counted."""
+    one = bench()
+    first = one.orphan()
+    seen = one.see()
+    beliefs = [seen.held]
+
+    def poll() -> None:
+        job = one.orphan(ago="2m")
+        beliefs.append(one.see(reasons={job: Reason.NOT_ASKED}).held)
+
+    one.happens["lock"] = poll
+    done = one.healer.run(seen, believe=lambda: beliefs[-1])
+    assert outcomes(done) == [(first, RESET)]
+    assert set(reasons(done).values()) == {"unknown"}
+    assert one.healer.status.heals[RESET] == 1
+
+
+def test_rows_that_cannot_be_written_end_no_pass_of_a_person(bench: Make) -> None:
+    """Who comes but once cannot try them last the next time."""
+    one = bench()
+    jobs = [one.orphan(ago=f"{minutes}m") for minutes in (60, 50, 40, 30)]
+    one.reset.failing = set(jobs[:3])
+    done = one.healer.run(one.see(), person=a_person())
+    assert outcomes(done) == [*((job, FAILED) for job in jobs[:3]), (jobs[3], RESET)]
+
+
+def test_what_is_settled_is_counted_once_where_it_cannot_be_kept_yet(bench: Make) -> None:
+    """The ledger can be read, and not written: each pass finds out the same."""
+    one = bench()
+    job = one.orphan()
+    one.fails = {"reset"}
+    run(one)
+    one.fails = {"conclude"}
+    for _ in range(3):
+        one.healer.run(one.see())
+    assert one.healer.status.heals[RESET] == 0
+    one.fails = set()
+    one.healer.run(one.see())
+    assert (one.healer.status.heals[RESET], one.resets()) == (1, [(job, RESET)])
+
+
+def test_a_new_configuration_is_the_one_that_is_recorded(bench: Make) -> None:
+    """Also where it leaves the queue as it was."""
+    one = bench()
+    one.orphan()
+    one.healer.use("cafe")
+    run(one)
+    (recorded,) = one.ledger.journal.history()
+    assert recorded.intent.config_digest == "cafe"  # type: ignore[union-attr]
 
 
 def test_an_account_that_does_not_answer_is_left_alone_for_a_while(bench: Make) -> None:
