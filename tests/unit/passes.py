@@ -18,7 +18,7 @@ from exporter.queues.matomo.queue import SIGNS
 from exporter.queues.memory import MemoryQueue
 from exporter.slots import ServerSlots
 from healers.beliefs import Moment, QueueBeliefs
-from healers.cycle import Healer
+from healers.cycle import Healer, Pass
 from healers.gathering import Seen
 from healers.ledger import Ledger
 from healers.ledger.entries import RecordedRefusal, RecordedReset
@@ -105,6 +105,10 @@ class ToldReset:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+MINUTE = timedelta(minutes=1)
+RESET, GONE, LOST, FAILED = Outcome.RESET, Outcome.GONE, Outcome.LOST_RACE, Outcome.FAILED
 
 
 class Bench:
@@ -249,3 +253,21 @@ class Bench:
     def _note_healed(self, keys: Iterable[AttemptKey]) -> None:
         self.tell("note")
         self.healed.append(frozenset(keys))
+
+
+Make = Callable[..., Bench]
+
+
+def run(one: Bench, **given: object) -> Pass:
+    """Poll and make a pass."""
+    return one.healer.run(one.see(**given))  # type: ignore[arg-type]
+
+
+def outcomes(done: Pass) -> list[tuple[str, Outcome]]:
+    """Return what became of each reset that was tried."""
+    return [(concluded.key.job_id, concluded.outcome) for concluded in done.concluded]
+
+
+def reasons(done: Pass) -> dict[str, str]:
+    """Return why each of the others was left alone."""
+    return {refused.key.job_id: refused.reason for refused in done.plan.refusals}

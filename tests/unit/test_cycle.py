@@ -1,50 +1,17 @@
 """One pass: what is done in which order, what ends it, and what is left behind whatever ends it."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from exporter.errors import ReadError
 from healers.breaker import BreakerState
-from healers.cycle import Pass
 from healers.outcomes import Outcome
 from healers.reasons import Reason
 from tests.builders import NOON, a_person
 
-from .passes import QUEUE, Bench, open_ledger
-
-MINUTE = timedelta(minutes=1)
-RESET, GONE, LOST, FAILED = Outcome.RESET, Outcome.GONE, Outcome.LOST_RACE, Outcome.FAILED
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    """A maker of queues with a healer, on one ledger."""
-    ledger = open_ledger(tmp_path / "ledger.db")
-    yield lambda **options: Bench(ledger, **options)
-    ledger.close()
-
-
-Make = Callable[..., Bench]
-
-
-def run(one: Bench, **given: object) -> Pass:
-    """Poll and make a pass."""
-    return one.healer.run(one.see(**given))  # type: ignore[arg-type]
-
-
-def outcomes(done: Pass) -> list[tuple[str, Outcome]]:
-    """Return what became of each reset that was tried."""
-    return [(concluded.key.job_id, concluded.outcome) for concluded in done.concluded]
-
-
-def reasons(done: Pass) -> dict[str, str]:
-    """Return why each of the others was left alone."""
-    return {refused.key.job_id: refused.reason for refused in done.plan.refusals}
-
+from .passes import MINUTE, QUEUE, RESET, Make, outcomes, reasons, run
 
 # --- In order
 
