@@ -3,8 +3,8 @@
 Between the two the person says yes to what was shown, and time passes. So `act` reads and asks anew, and takes up only
 what was shown as planned and still claims the same; an unknown one only if it was shown as unknown.
 What a person may lift and what not is for the guards (`healers/guards`). What keeps one queue from being read or healed
-keeps no other. A look opens the ledger for reading only, and
-one that is not there yet holds nothing back; to act, it is opened for writing first.
+keeps no other. A look opens the ledger for reading only, and one that is not there yet holds nothing back; to act, it
+is opened for writing first.
 """
 
 import getpass
