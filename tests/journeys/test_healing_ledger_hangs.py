@@ -64,8 +64,8 @@ def test_watching_goes_on_beside_a_ledger_that_hangs(
             worker.kill()
             worker.wait()
             see(served, "dead", "no_process")
-            wait_until(lambda: proxy.swallowed > 0, within=SEEN_SECONDS, what="the ledger is asked")
             assert watch_until(served, polls(served) + POLLS) < SLOW_SECONDS
+            wait_until(lambda: "ledger.failed" in served.log, within=SEEN_SECONDS, what="the ledger is given up")
             assert rows(file) == before
             proxy.mode = Mode.FORWARD
             proxy.cut()
