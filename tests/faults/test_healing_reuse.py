@@ -43,18 +43,6 @@ def is_enrolled(site: Site, job: int) -> bool:
     return any(one.enrolment is not None for key, one in found.items() if key.job_id == JobId(str(job)))
 
 
-def start_again(machine: Host, pid: int) -> None:
-    """Start a worker under a pid that is free again; a process of a probe may be quicker."""
-
-    def has_it() -> bool:
-        found = start_worker(machine, pid=pid)
-        if found != pid:
-            machine.kill(found)
-        return found == pid
-
-    wait_until(has_it, within=SEEN_SECONDS, what=f"a worker has the pid {pid}")
-
-
 def test_a_program_that_was_killed_still_knows_whose_pid_it_was(
     machine: Host, mariadb: MariaDb, tmp_path: Path
 ) -> None:
@@ -70,7 +58,7 @@ def test_a_program_that_was_killed_still_knows_whose_pid_it_was(
             wait_until(lambda: is_enrolled(site, job), within=SEEN_SECONDS, what="it is kept who took the job")
             assert served.stop(signal.SIGKILL) == -signal.SIGKILL
         machine.kill(pid)
-        start_again(machine, pid)
+        start_worker(machine, pid=pid)
         with site.healing(asked) as served:
             assert_healed_once(site, served, original, died_at=now(), reason="pid_reused")
             assert site.contents(put_back=(job,)) == expected
@@ -95,7 +83,7 @@ def test_a_job_that_the_same_pid_takes_again_is_judged_anew(machine: Host, maria
             machine.kill(pid)
             judged(served, machine.name, "dead", "no_process")
             outlast(served)
-            start_again(machine, pid)
+            start_worker(machine, pid=pid)
             site.server.sql(CLAIMED_AGAIN, job, database=site.database)
             again, before = site.row(job), site.contents()
             with site.opened() as ledger:

@@ -244,12 +244,21 @@ class Host:
     ) -> int:
         """Start a process, as root unless `user`, and return its pid, which may be asked for.
 
-        What it prints goes to the log. One with `reap=False` stays as a zombie when it ends.
+        What it prints goes to the log. One with `reap=False` stays as a zombie when it ends. Another process may be
+        quicker to have the pid for a moment, so one that got another is killed and started anew.
         """
         order = {"argv": list(argv), "user": user, "pid": pid, "reap": reap, "folder": folder, "log": str(self._log)}
-        answer = self._order("spawn", **order, environment=dict(environment or {}))
-        assert "fault" not in answer, f"{argv[0]} on {self.name}: {answer['fault']}"
-        return int(answer["pid"])
+
+        def start() -> int | None:
+            answer = self._order("spawn", **order, environment=dict(environment or {}))
+            assert "fault" not in answer, f"{argv[0]} on {self.name}: {answer['fault']}"
+            found = int(answer["pid"])
+            if pid in (None, found):
+                return found
+            self.kill(found)
+            return None
+
+        return wait_until(start, within=START_SECONDS, what=f"{argv[0]} on {self.name} is started, with pid {pid}")
 
     def call(self, argv: Sequence[str], *, text: str = "") -> str:
         """Run a program to its end as root, and return what it printed; AssertionError if it failed."""
