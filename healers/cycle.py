@@ -157,8 +157,8 @@ class Healer:
         known = {one.attempt.key: one for one in candidates}
         situation = self._look(seen, brakes, candidates, person)
         wanted = self._choose(candidates, wants, seen)
-        plan, work = make_plan(wanted, situation), Work(fault=brakes.fault)
-        work.plan = plan
+        plan = make_plan(wanted, situation)
+        work = Work(plan=plan, fault=brakes.fault)
         if self._acting is not None and not plan.is_dry_run and (plan.resets or brakes.has_open_intents):
             if person is None and self._acting.rests(seen.moment):
                 work = Work(fault=self._fault, has_lock=False)
@@ -196,7 +196,10 @@ class Healer:
             candidates = gather(now, count_resets=brakes.count_resets)
             known.update((one.attempt.key, one) for one in candidates)
             latest = replace(
-                self._with_brakes(situation, brakes, now.moment),
+                situation,
+                now=now.moment.at,
+                is_paused=brakes.is_paused,
+                pause_detail=brakes.pause_detail,
                 resets_last_hour=brakes.resets_last_hour,
                 is_ledger_usable=brakes.is_usable and situation.breaker is not None,
                 has_lock=has_lock,
@@ -243,10 +246,6 @@ class Healer:
             for one in candidates
             if wants(one.attempt) and not (acting and acting.is_back(one.attempt.key, read_seconds=read_seconds))
         ]
-
-    @staticmethod
-    def _with_brakes(situation: Situation, brakes: Held, moment: Moment) -> Situation:
-        return replace(situation, now=moment.at, is_paused=brakes.is_paused, pause_detail=brakes.pause_detail)
 
     def _look(self, seen: Seen, brakes: Held, candidates: Iterable[Candidate], person: Person | None) -> Situation:
         last, self._clocks = self._clocks, read_clocks(seen.status, seen.moment)

@@ -35,6 +35,7 @@ from healers.verdicts import Verdict
 
 from .app import App
 from .building import LateReset, make_section_reset
+from .healing import make_who
 
 LOCK_SECONDS: Final = 60.0
 MARGIN: Final = timedelta(milliseconds=200)
@@ -72,6 +73,7 @@ class ByHand:
         self._shown: dict[AttemptKey, Candidate] = {}
         self._resets: dict[QueueName, LateReset] = {}
         self._healers: dict[QueueName, Healer] = {}
+        who = make_who(config, actor=f"heal by {name_actor()}")
         for poller in app.pollers:
             if person.is_applied:
                 make = partial(make_section_reset, poller.name, config.queues[poller.name], get_ledger)
@@ -80,7 +82,7 @@ class ByHand:
                 poller,
                 config,
                 self._resets.get(poller.name),
-                actor=f"heal by {name_actor()}",
+                who=who,
                 get_ledger=get_ledger,
             )
 

@@ -35,8 +35,16 @@ log = structlog.get_logger()
 PART = "/heals/"
 
 
+def make_who(config: Config, *, actor: str) -> Who:
+    """Say who heals; made once for all queues, since the whole configuration is written for its digest."""
+    return Who(actor=actor, instance=name_instance(), config_digest=digest_config(config))
+
+
 class Healing:
-    """Heals the queues of one program. `replace` is not for two threads at once; all else is."""
+    """Heals the queues of one program. `replace` is not for two threads at once; all else is.
+
+    `is_needed`: whether there is anything to keep or to heal.
+    """
 
     def __init__(
         self,
@@ -51,29 +59,26 @@ class Healing:
         self._get_beliefs = get_beliefs
         self._publish = publish
         self._healers: Mapping[QueueName, tuple[Poller, Healer]] = MappingProxyType({})
+        self.is_needed = needs_ledger(config)
         self._warned: WeakSet[Poller] = WeakSet()
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is anything to keep or to heal."""
-        return needs_ledger(self._config)
 
     def replace(
         self, config: Config, made: Mapping[QueueName, Poller], resets: Mapping[QueueName, Reset | None]
     ) -> None:
         """Put a configuration in force: queues that were made anew get new healers, the others keep theirs."""
-        last = self._healers
+        last, who = self._healers, make_who(config, actor="serve")
         healers = {
-            name: (made[name], self.make(made[name], config, reset)) if name in made else last[name]
+            name: (made[name], self.make(made[name], config, reset, who=who)) if name in made else last[name]
             for name, reset in resets.items()
         }
         self.keeper.use(config)
         self._config, self._healers = config, MappingProxyType(healers)
+        self.is_needed = needs_ledger(config)
         for name, pair in last.items():
             if healers.get(name) is not pair:
                 pair[1].end(within_seconds=0)
         for name in healers.keys() - made.keys():
-            healers[name][1].use(digest_config(config))
+            healers[name][1].use(who.config_digest)
         for name in made.keys() & healers.keys():
             poller, healer = healers[name]
             self._publish_status(healer, poller)
@@ -94,12 +99,11 @@ class Healing:
         config: Config,
         reset: Reset | None,
         *,
-        actor: str = "serve",
+        who: Who,
         get_ledger: Callable[[], Ledger] | None = None,
     ) -> Healer:
         """Make what heals one queue."""
         get_ledger = get_ledger or self.keeper.get
-        who = Who(actor=actor, instance=name_instance(), config_digest=digest_config(config))
         return Healer(
             poller.name,
             config.queues[poller.name].healing,
