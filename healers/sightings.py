@@ -133,15 +133,20 @@ class Sightings:
     workers: frozenset[tuple[QueueName, str, int]] = frozenset()
 
     def learn(self, learned: Learned) -> Self:
-        """Return these with what was learned."""
-        attempts = {key: known for key, known in self.attempts.items() if key not in learned.gone}
+        """Return these with what was learned; what nothing was learned of is not copied."""
+        attempts, retired = self.attempts, self.retired
+        if learned.attempts or learned.gone:
+            kept = {key: known for key, known in attempts.items() if key not in learned.gone}
+            attempts = MappingProxyType(kept | dict(learned.attempts))
+        if learned.returned:
+            retired = MappingProxyType({host: why for host, why in retired.items() if host not in learned.returned})
         return replace(
             self,
-            attempts=MappingProxyType(attempts | dict(learned.attempts)),
-            boots=MappingProxyType({**self.boots, **learned.boots}),
-            retired=MappingProxyType({host: why for host, why in self.retired.items() if host not in learned.returned}),
-            proven=self.proven | learned.proven,
-            workers=self.workers | learned.workers,
+            attempts=attempts,
+            boots=MappingProxyType({**self.boots, **learned.boots}) if learned.boots else self.boots,
+            retired=retired,
+            proven=self.proven | learned.proven if learned.proven else self.proven,
+            workers=self.workers | learned.workers if learned.workers else self.workers,
         )
 
     def on_top_of(self, earlier: Self) -> Self:
