@@ -1,11 +1,9 @@
 #!/bin/sh
-# Check and test the rules, and the example for Alertmanager, with Prometheus' own tools; pint too where it is installed.
+# Check and test the rules, and the example for Alertmanager, with Prometheus' own tools; then lint them (lint.sh).
 set -eu
 cd "$(dirname "$0")"
 
 promtool check rules --lint=all --lint-fatal rules/*.yml
 promtool test rules tests/*.yml
 amtool check-config alertmanager.yml
-if command -v pint >/dev/null; then
-    pint --offline lint --min-severity=info --fail-on=warning rules
-fi
+sh ./lint.sh
