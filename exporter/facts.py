@@ -57,6 +57,10 @@ class Facts:
     stuck: Mapping[AttemptKey, StuckReason]
     overdue: frozenset[AttemptKey]
 
+    def count(self, state: State) -> int:
+        """Count the jobs of one state."""
+        return sum(number for (one, _), number in self.jobs.items() if one is state)
+
 
 def derive_facts(snapshot: Snapshot, history: History, options: QueueOptions, signs: WorkerSigns) -> Facts:
     """Derive everything that is published about the snapshot; `history` already includes it."""

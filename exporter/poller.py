@@ -20,9 +20,10 @@ from .collector import QueueStatus, Reading
 from .errors import NoAnswer, QueuemedicError, ReadError
 from .facts import derive_facts
 from .histogram import Histogram
-from .jobs import AttemptKey, QueueName
+from .jobs import AttemptKey, QueueName, State
 from .options import QueueOptions
 from .queues.protocol import Queue
+from .series import Series
 from .slots import ServerSlots
 from .tracker import History, track
 
@@ -43,7 +44,7 @@ class Polled(Enum):
 
 
 class Poller:
-    """Polls one queue. `poll` is not for two threads at once; `status` is for any."""
+    """Polls one queue. `poll` is not for two threads at once; `status` and `series` are for any."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Poller:
         self._ended = clock.monotonic_seconds()
         self._fresh_until = 0.0
         self.error: str | None = None
+        self.series = Series()
         history = History.begin(queue.kinds, options, aliases=aliases)
         self.status = QueueStatus(
             name=queue.name,
@@ -194,6 +196,12 @@ class Poller:
         self.error = None
         self._end("ok", took, interval)
         self.status = replace(self.status, is_up=True, history=reading.history, reading=reading)
+        self.series.note(
+            clock.boottime_seconds(),
+            waiting=reading.facts.count(State.WAITING),
+            enqueued=sum(reading.history.enqueued.values()),
+            ended=sum(reading.history.ended.values()),
+        )
         self._fresh_until = began + self.status.stale_after.total_seconds()
 
     def _fail(self, error: Exception, took_seconds: float) -> None:
@@ -214,6 +222,7 @@ class Poller:
         self.error = message
         self._end(outcome, timedelta(seconds=took_seconds), interval)
         self.status = replace(self.status, is_up=False)
+        self.series.note(clock.boottime_seconds(), waiting=None)
 
     def _end(self, outcome: str, took: timedelta, interval: timedelta) -> None:
         """Count the poll. Its limit is doubled or stretched from the begin of a poll: the earliest next is dated so."""

@@ -1,6 +1,6 @@
 """Make the views of a queue from its status; pure."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -9,57 +9,45 @@ from .facts import Facts
 from .jobs import Attempt, Breakdown, Snapshot, State
 from .labels import OTHER
 from .tracker import NO_HOST
-from .views import AttemptView, GroupView, KindView, LoadView, QueueView, ReportView, ScopeView
+from .views import AttemptView, GroupView, KindView, ListedQueueView, LoadView, QueueView, ReportView, ScopeView
 
 WHOLE_SCOPES = {"all": "all reports", "segment": "all reports of a segment"}
 
 
 def show_queue(status: QueueStatus, error: str | None) -> QueueView:
-    """Show one queue as it stands."""
+    """Show one queue as it stands, with all of its started jobs."""
     reading = status.reading
-    if reading is None:
-        return QueueView(
-            queue=status.name,
-            system=status.system,
-            up=False,
-            error=error,
-            schema_version=None,
-            role=None,
-            read_at=None,
-            stuck_after_seconds=status.options.stuck_after.total_seconds(),
-            database_clock_offset_seconds=None,
-            waiting=None,
-            started=None,
-            stuck=None,
-            overdue=None,
-            kinds=(),
-            hosts=(),
-            attempts=(),
-            scopes=(),
-            reports=(),
-            signals={},
-        )
-    snapshot, facts = reading.snapshot, reading.facts
-    return QueueView(
+    attempts = () if reading is None else tuple(show_attempt(one, reading) for one in _oldest_first(reading))
+    return QueueView(**{**dict(list_queue(status, error)), "attempts": attempts})
+
+
+def list_queue(status: QueueStatus, error: str | None) -> ListedQueueView:
+    """Show one queue as it stands, without its started jobs."""
+    options, reading = status.options, status.reading
+    snapshot, facts = (reading.snapshot, reading.facts) if reading else (None, None)
+    return ListedQueueView(
         queue=status.name,
         system=status.system,
-        up=status.is_up,
+        up=status.is_up and reading is not None,
         error=error,
-        schema_version=snapshot.schema,
-        role=snapshot.role,
-        read_at=snapshot.read_at,
-        stuck_after_seconds=status.options.stuck_after.total_seconds(),
-        database_clock_offset_seconds=(snapshot.database_now - snapshot.read_at).total_seconds(),
-        waiting=sum(number for (state, _), number in facts.jobs.items() if state is State.WAITING),
-        started=sum(number for (state, _), number in facts.jobs.items() if state is State.STARTED),
-        stuck=len(facts.stuck),
-        overdue=len(facts.overdue),
-        kinds=tuple(_kinds(facts)),
-        hosts=tuple(_hosts(facts)),
-        attempts=tuple(show_attempt(attempt, reading) for attempt in _oldest_first(reading)),
-        scopes=tuple(_scopes(snapshot.breakdown)),
-        reports=tuple(_reports(snapshot.breakdown)),
-        signals=_signals(snapshot),
+        schema_version=snapshot.schema if snapshot else None,
+        role=snapshot.role if snapshot else None,
+        read_at=snapshot.read_at if snapshot else None,
+        stuck_after_seconds=options.stuck_after.total_seconds(),
+        timeout_after_seconds=_seconds(options.timeout_after),
+        run_expected_every_seconds=_seconds(options.run_expected_every),
+        poll_interval_seconds=status.interval.total_seconds(),
+        database_clock_offset_seconds=_seconds(snapshot.database_now - snapshot.read_at) if snapshot else None,
+        waiting=facts.count(State.WAITING) if facts else None,
+        started=facts.count(State.STARTED) if facts else None,
+        stuck=len(facts.stuck) if facts else None,
+        stuck_reasons=dict(Counter(facts.stuck.values())) if facts else None,
+        overdue=len(facts.overdue) if facts else None,
+        kinds=tuple(_kinds(facts)) if facts else (),
+        hosts=tuple(_hosts(facts)) if facts else (),
+        scopes=tuple(_scopes(snapshot.breakdown)) if snapshot else (),
+        reports=tuple(_reports(snapshot.breakdown)) if snapshot else (),
+        signals=_signals(snapshot) if snapshot else {},
     )
 
 

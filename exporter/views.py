@@ -1,6 +1,7 @@
 """What people and programs are shown of a queue: frozen, JSON-ready, the same for every `--json` and the API.
 
 Durations are numbers that end in `_seconds`, instants are RFC 3339 in UTC, and what is not known is null, not missing.
+A line below a field says what it means: docs/generate.py makes docs/reference/api.md of them.
 """
 
 from datetime import datetime
@@ -17,20 +18,23 @@ class View(BaseModel):
 
 
 class KindView(View):
-    """The jobs of one kind. `oldest_waiting_age_seconds` is null where none waits."""
+    """The jobs of one kind."""
 
     kind: str
     waiting: int
     started: int
     oldest_waiting_age_seconds: float | None
+    """Null where none waits. Matomo: of periods that are over."""
 
 
 class LoadView(View):
-    """The load of one host as its rows record it; host `none` where they record none."""
+    """The load of one host as the rows of one queue record it."""
 
     host: str
+    """The configured name; `none` where the rows record no host, `other` beyond `max_hosts`."""
     started: int
     workers: int
+    """Different process ids."""
     max_jobs_per_worker: int
     stuck: int
     overdue: int
@@ -38,33 +42,41 @@ class LoadView(View):
 
 
 class AttemptView(View):
-    """One started job. `pid` is null where the row records none or no process id; `pid_text` is what it records.
-
-    `heartbeat_age_seconds` is how long its heartbeat has not changed; null where it never had one.
-    `verdict` says whether its worker is alive, dead or unknown, and `verdict_reason` why; null where nobody judged.
-    """
+    """One started job."""
 
     queue: str
     job_id: str
     kind: str
     host: str | None
+    """As the row records it."""
     pid: int | None
+    """Null where the row records none, or what is no process id."""
     pid_text: str | None
+    """What the row records, whatever it is."""
     age_seconds: float | None
+    """Since it was started, on the database's clock; null without a start time, or with one that cannot be true."""
     enqueued_age_seconds: float | None
     heartbeat_age_seconds: float | None
+    """How long its heartbeat has not changed; null where it never had one."""
     stuck_reason: str | None
+    """`no_start_time`, `never_initialised`, `heartbeat_lost`, `over_age`; null where it is not stuck."""
     is_overdue: bool
+    """Whether it was started longer ago than `timeout_after`."""
     detail: dict[str, str | int | None]
+    """What the system says of it; Matomo: `site`, `date1`, `date2`, `scope`, `segment`, `plugin`, `report`."""
     verdict: str | None = None
+    """Whether its worker is `alive`, `dead` or `unknown`; null where nobody judged."""
     verdict_reason: str | None = None
+    """Why; the values are those of the label `reason` of `queuemedic_worker_verdicts`."""
     evidence: dict[str, str | int | None] = {}
+    """What the verdict rests on, for people."""
 
 
 class ScopeView(View):
     """The jobs of one scope (Matomo)."""
 
     scope: str
+    """`all`, `segment`, `plugin` or `report`."""
     waiting: int
     started: int
 
@@ -79,65 +91,125 @@ class ReportView(View):
 
 
 class GroupView(View):
-    """The started jobs of one host, site or report; `waiting` is null where waiting jobs are not counted so."""
+    """The started jobs of one host, site or report."""
 
     name: str
     waiting: int | None
+    """Null where waiting jobs are not counted so."""
     started: int
     stuck: int
     overdue: int
     oldest_started_age_seconds: float | None
 
 
-class QueueView(View):
-    """One queue. Where it is not `up`, `error` says why and the rest is of the last good poll; null if there was none.
+class PauseView(View):
+    """A person stopped healing."""
 
-    `attempts` are the started jobs, those without a start time first, then the oldest; up to the queue's limit.
-    `groups` are the same jobs by what was asked for, the most stuck first; empty where nothing was, or jobs have none.
-    `orphaned` counts those whose worker is proven dead; null where nobody judged.
-    """
+    queue: str | None
+    """Null: of all queues."""
+    why: str
+    actor: str
+    at: datetime
+
+
+class HealingView(View):
+    """What healing does with one queue."""
+
+    mode: str
+    """The mode in force: `disabled`, `dry_run`, `reset` or `paused`."""
+    breaker_open: bool
+    """Whether so many hosts lost workers at once that nothing is put back."""
+    quarantined: int
+    """Orphaned jobs that were put back too often to be put back again."""
+    blocked: dict[str, int]
+    """Orphaned jobs by the reason for which they are not put back now."""
+    passed_at: datetime | None
+    """When the last pass ended."""
+
+
+class QueueFigures(View):
+    """One queue without its started jobs."""
 
     queue: str
     system: str
     up: bool
+    """Whether the last poll succeeded and is no older than `stale_after`; else the rest is of the last good one."""
     error: str | None
+    """Why it is not up."""
     schema_version: str | None
+    """The oldest release with the columns that were found."""
     role: str | None
+    """`primary` or `replica`."""
     read_at: datetime | None
+    """When the last good poll was; null, as is all else that it brings, where there was none."""
     stuck_after_seconds: float
+    timeout_after_seconds: float | None = None
+    run_expected_every_seconds: float | None = None
+    poll_interval_seconds: float | None = None
+    """The interval in force."""
     database_clock_offset_seconds: float | None
+    """The database's clock minus this machine's."""
     waiting: int | None
     started: int | None
     stuck: int | None
+    stuck_reasons: dict[str, int] | None = None
+    """The stuck jobs by reason."""
+    stuck_alive: int | None = None
+    """The stuck jobs whose worker is alive; null where nobody judged."""
     overdue: int | None
+    orphaned: int | None = None
+    """Started jobs whose worker is proven dead; null where nobody judged."""
+    unjudged: int | None = None
+    """Started jobs of which nobody can tell whether their worker is alive; null where nobody judged."""
     kinds: tuple[KindView, ...]
     hosts: tuple[LoadView, ...]
-    attempts: tuple[AttemptView, ...]
     scopes: tuple[ScopeView, ...]
     reports: tuple[ReportView, ...]
     signals: dict[str, float]
+    """What the system itself says, such as when Matomo last archived; the names are those of metrics."""
+    healing: HealingView | None = None
+    """Null where the command that was asked heals nothing."""
+
+
+class QueueView(QueueFigures):
+    """One queue with its started jobs."""
+
+    attempts: tuple[AttemptView, ...]
+    """Those without a start time first, then the oldest; at most `max_started`."""
     groups: tuple[GroupView, ...] = ()
-    orphaned: int | None = None
+    """The same jobs by what was asked for, the most stuck first; empty where nothing was, or jobs have none."""
+
+
+class ListedQueueView(QueueFigures):
+    """One queue among all."""
+
+    attempts: None = None
+    """Null: they are at `/api/v1/queues/{queue}/attempts`."""
+    groups: tuple[GroupView, ...] = ()
 
 
 class HostView(View):
-    """One host that is asked. Where it is not `up`, `reason` and `error` say why it gave no usable answer."""
+    """One host that is asked."""
 
     host: str
     up: bool
+    """Whether its last answer can be used."""
     reason: str | None
+    """Why it cannot, such as `unreachable`, `timeout`, `host_key`."""
     error: str | None
+    """The same for people."""
     load_average: float | None
+    """Over one minute."""
     processors: int | None
+    answered_at: datetime | None = None
+    """When it last gave an answer."""
+    worker_memory_bytes: int | None = None
+    """The resident memory of its largest worker, or child of one."""
+    worker_memory_limit_bytes: int | None = None
 
 
 class HealView(View):
-    """One job that was put back, would be, or was refused: `result` says which.
-
-    `result`: `planned`, `refused`, or an outcome: `reset`, `lost_race`, `gone`, `failed`, `unknown`, `dry_run`; null
-    where the outcome is not known yet. `refusal` is why it was refused, and `detail` says more for people.
-    `verdict_reason` and `evidence` are of the last proof. `row` is the whole original row, where one is kept.
-    """
+    """One job that was put back, would be, or was refused."""
 
     queue: str
     job_id: str
@@ -145,17 +217,25 @@ class HealView(View):
     host: str | None
     pid_text: str | None
     result: str | None
+    """`planned`, `refused`, or an outcome: `reset`, `lost_race`, `gone`, `failed`, `unknown`, `dry_run`; null where the
+    outcome is not known yet."""
     refusal: str | None
+    """Why it was refused."""
     detail: str
+    """More about that, for people."""
     verdict: str | None
+    """Of the last proof, as are the next two."""
     verdict_reason: str | None
     evidence: dict[str, str | int | None]
     age_seconds: float | None
     first_dead_at: datetime | None
+    """When its worker was first judged dead."""
     at: datetime | None
     actor: str | None
+    """Who did it: `serve`, or a person."""
     instance: str | None
     row: dict[str, str | int | float | bool | None] | None
+    """The whole original row where one is kept; always null in the API: it may hold what is not for everybody."""
 
 
 class HealsView(View):
@@ -177,4 +257,12 @@ class QueuesView(View):
 
     version: int = JSON_VERSION
     queues: tuple[QueueView, ...]
+    hosts: tuple[HostView, ...] = ()
+
+
+class ListedQueuesView(View):
+    """The same without started jobs."""
+
+    version: int = JSON_VERSION
+    queues: tuple[ListedQueueView, ...]
     hosts: tuple[HostView, ...] = ()
