@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..printing import make_console, make_list, make_table, name_jobs, printable, show_span
+from ..completing import complete_queue
+from ..printing import (
+    BAD,
+    OF_WORKERS,
+    make_console,
+    make_list,
+    make_table,
+    name_jobs,
+    paint,
+    print_headline,
+    printable,
+    show_span,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,14 +29,16 @@ if TYPE_CHECKING:
 
     from exporter.views import AttemptView, HostView, QueueView
 
-STUCK, DATABASE_DOWN, INTERRUPTED = 1, 3, 130
+    from ..printing import Cell
+
+STUCK, DATABASE_DOWN = 1, 3
 TOP = 10
 DEAD = "dead"
 NOBODY_ASKED = ("not_configured", "not_asked", "no_worker", "heartbeat_only")
 
 
 @click.command()
-@click.option("--queue", "name", metavar="Q", help="Only this queue.")
+@click.option("--queue", "name", metavar="Q", shell_complete=complete_queue, help="Only this queue.")
 @click.option("--by", "dimension", type=click.Choice(["site", "report", "host"]), help="Group the started jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.pass_obj
@@ -48,15 +62,10 @@ def check(file: Path | None, name: str | None, dimension: str | None, as_json: b
 
         click.echo(QueuesView(queues=tuple(views), hosts=tuple(hosts)).model_dump_json(indent=2))
     else:
-        console = make_console()
-        for view in views:
-            _print_queue(console, view, dimension)
-        for host in hosts:
-            if not host.up:
-                console.print(f"✗ host {host.host}: {host.reason}: {printable(host.error or '')}", style="red")
+        _print_all(views, hosts, dimension)
     if not all(view.up for view in views):
         raise click.exceptions.Exit(DATABASE_DOWN)
-    if any(view.stuck or view.orphaned for view in views):
+    if not all(map(_is_well, views)):
         raise click.exceptions.Exit(STUCK)
 
 
@@ -68,7 +77,7 @@ def _read(file: Path | None, name: str | None) -> tuple[list[QueueView], list[Ho
     from healers.views import show_host, show_verdicts
 
     from ..app import App
-    from ..serving import exit_now
+    from ..progress import Progress
     from ..startup import load_config, only_queue
 
     configure(level=logging.ERROR)
@@ -76,21 +85,40 @@ def _read(file: Path | None, name: str | None) -> tuple[list[QueueView], list[Ho
     app = App(config)
     if app.healing.is_needed:
         app.healing.take_up_sightings(app.healing.keeper.look)
-    try:
+    with Progress(app).shown():
         app.poll_once()
-    except KeyboardInterrupt:
-        click.echo("Aborted!", err=True)
-        exit_now(INTERRUPTED)
     app.close(within_seconds=0)
     views = [show_verdicts(show_queue(poller.status, poller.error), app.believe(poller.name)) for poller in app.pollers]
     return views, [show_host(asker.status, asker.silence, asker.doubt) for asker in app.askers]
 
 
+def _print_all(views: Sequence[QueueView], hosts: Sequence[HostView], dimension: str | None) -> None:
+    """Print every queue, and what is wrong with hosts; of many queues those that are well in one line each."""
+    console = make_console()
+    for view in views:
+        if len(views) > TOP and _is_well(view):
+            print_headline(console, _headline(view), is_good=True)
+        else:
+            _print_queue(console, view, dimension)
+    for host in hosts:
+        if not host.up:
+            print_headline(console, f"host {host.host}: {host.reason}: {host.error or ''}", is_good=False)
+    troubled = [view.queue for view in views if not _is_well(view)]
+    if len(views) > TOP and troubled:
+        more = f", … and {len(troubled) - TOP} more" if len(troubled) > TOP else ""
+        names = ", ".join(troubled[:TOP]) + more
+        print_headline(console, f"{len(troubled)} of {len(views)} queues: {names}", is_good=False)
+
+
+def _is_well(view: QueueView) -> bool:
+    return view.up and not view.stuck and not view.orphaned
+
+
 def _print_queue(console: Console, view: QueueView, dimension: str | None) -> None:
     """Print one queue: what is wrong first, then the figures."""
-    console.print(_headline(view), style="bold")
+    print_headline(console, _headline(view), is_good=_is_well(view))
     if view.error:
-        console.print(f"  {printable(view.error)}", style="red", soft_wrap=True)
+        console.print(f"  {printable(view.error)}", style=BAD, soft_wrap=True)
     if view.read_at is not None:
         if dimension:
             _print_groups(console, view, dimension)
@@ -160,15 +188,13 @@ def _print_groups(console: Console, view: QueueView, dimension: str) -> None:
 def _headline(view: QueueView) -> str:
     name = f"{view.queue} ({view.system})"
     if not view.up:
-        return f"✗ {name}: could not be read"
+        return f"{name}: could not be read"
     if view.orphaned and view.started:
         orphaned = f"{view.orphaned} of {view.started} started {name_jobs(view.started)} orphaned"
-        return f"✗ {name}: {orphaned}, {view.stuck} stuck, {view.waiting} waiting"
+        return f"{name}: {orphaned}, {view.stuck} stuck, {view.waiting} waiting"
     if view.stuck and view.started:
-        return (
-            f"✗ {name}: {view.stuck} of {view.started} started {name_jobs(view.started)} stuck, {view.waiting} waiting"
-        )
-    return f"✓ {name}: nothing stuck; {view.started} started, {view.waiting} waiting"
+        return f"{name}: {view.stuck} of {view.started} started {name_jobs(view.started)} stuck, {view.waiting} waiting"
+    return f"{name}: nothing stuck; {view.started} started, {view.waiting} waiting"
 
 
 def _print_kinds(console: Console, view: QueueView) -> None:
@@ -220,11 +246,11 @@ def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
     return make_list(columns, rows)
 
 
-def _worker(attempt: AttemptView) -> str:
+def _worker(attempt: AttemptView) -> Cell:
     """Say what is held of the worker, unless nobody could be asked."""
     if attempt.verdict is None or attempt.verdict_reason in NOBODY_ASKED:
         return ""
-    return f"{attempt.verdict} ({attempt.verdict_reason})"
+    return paint(f"{attempt.verdict} ({attempt.verdict_reason})", OF_WORKERS[attempt.verdict])
 
 
 def _reason(attempt: AttemptView, view: QueueView) -> str:

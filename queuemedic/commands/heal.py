@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..printing import make_console, make_list, name_jobs, printable, show_span
+from ..completing import complete_host, complete_queue
+from ..printing import (
+    BAD,
+    GOOD,
+    OF_WORKERS,
+    make_console,
+    make_list,
+    name_jobs,
+    paint,
+    print_headline,
+    printable,
+    show_span,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import date, datetime, timedelta
+    from datetime import date, datetime
 
     from rich.console import Console
 
@@ -20,16 +32,26 @@ if TYPE_CHECKING:
     from healers.situation import Person
 
     from ..by_hand import Came
+    from ..printing import Cell
 
 PLANNED, MISCONFIGURED, FAILED, REFUSED = 1, 2, 3, 4
 WORST_FIRST = (MISCONFIGURED, FAILED, REFUSED, PLANNED)
 SHOWN = 20
+WORDS = {"planned": "to put back", "reset": "put back", "lost_race": "changed meanwhile", "gone": "done meanwhile"}
+OF_RESULTS = {"reset": GOOD, "failed": BAD, "unknown": BAD}
 NARROWING = "one of --queue, --host, --job, --site, --kind, --started-before, --started-after and --date-range"
 
 
 @click.command()
-@click.option("--queue", "queue", metavar="Q", help="Only this queue.")
-@click.option("--host", "hosts", metavar="H", multiple=True, help="Only jobs whose row records this host.")
+@click.option("--queue", "queue", metavar="Q", shell_complete=complete_queue, help="Only this queue.")
+@click.option(
+    "--host",
+    "hosts",
+    metavar="H",
+    multiple=True,
+    shell_complete=complete_host,
+    help="Only jobs whose row records this host.",
+)
 @click.option("--job", "jobs", metavar="ID", multiple=True, help="Only this job; lifts its quarantine.")
 @click.option("--site", "sites", metavar="N", multiple=True, help="Only this site (Matomo).")
 @click.option("--kind", "kinds", metavar="K", multiple=True, help="Only this kind.")
@@ -115,12 +137,15 @@ def _heal(file: Path | None, queue: str | None, person: Person, wanted: Filter, 
 
     from ..app import App
     from ..by_hand import ByHand
+    from ..progress import Progress
     from ..startup import load_config, only_queue
 
     configure(level=logging.CRITICAL)
     app = App(only_queue(load_config(file), queue))
-    by_hand = ByHand(app, person, wanted, wait=_wait)
-    came = by_hand.look()
+    progress = Progress(app)
+    by_hand = ByHand(app, person, wanted, wait=progress.wait)
+    with progress.shown():
+        came = by_hand.look()
     planned = by_hand.planned
     acts = person.is_applied and planned > 0
     if not as_json and not (acts and is_sure):
@@ -128,7 +153,8 @@ def _heal(file: Path | None, queue: str | None, person: Person, wanted: Filter, 
     if acts:
         if not is_sure:
             click.confirm(f"Put {planned} {name_jobs(planned)} back?", abort=True, err=True)
-        came = by_hand.act()
+        with progress.shown(f"putting {planned} {name_jobs(planned)} back"):
+            came = by_hand.act()
         if not as_json:
             _print_all(came)
     if as_json:
@@ -171,13 +197,13 @@ def _print_all(came: Iterable[Came]) -> None:
     console = make_console()
     for one in came:
         if one.made is None:
-            console.print(f"✗ {one.queue}: could not be read", style="bold")
+            print_headline(console, f"{one.queue}: could not be read", is_good=False)
         else:
             _print_queue(console, one.queue, _views([one]))
         for line in _meanwhile(one):
             console.print(f"  {line}")
         for line in _faults(one):
-            console.print(f"  {printable(line)}", style="red", soft_wrap=True)
+            console.print(f"  {printable(line)}", style=BAD, soft_wrap=True)
         console.print()
 
 
@@ -202,17 +228,15 @@ def _print_queue(console: Console, queue: str, heals: Sequence[HealView]) -> Non
     from collections import Counter
 
     counts = Counter(one.result or "" for one in heals)
-    words = {"planned": "to put back", "reset": "put back", "lost_race": "changed meanwhile", "gone": "done meanwhile"}
-    summary = ", ".join(f"{number} {words.get(result, result)}" for result, number in counts.items())
-    console.print(f"{queue}: {summary or 'no job to put back'}", style="bold")
+    summary = ", ".join(f"{number} {WORDS.get(result, result)}" for result, number in counts.items())
+    console.print(f"{queue}: {summary or 'no job to put back'}", style="bold", soft_wrap=True)
     moved = [one for one in heals if one.result != "refused"]
     refused = [one for one in heals if one.result == "refused"]
     if moved:
-        done = [
-            (*_about(one), words.get(one.result or "", one.result or ""), one.verdict_reason or "", one.detail)
-            for one in moved[:SHOWN]
-        ]
+        done = [(*_about(one), _result(one.result or ""), _worker(one), one.detail) for one in moved[:SHOWN]]
         console.print(make_list(("job", "kind", "host", "pid", "started", "result", "worker", "detail"), done))
+        if any(one.result == "planned" for one in moved):
+            console.print("  Nothing was changed yet: --apply puts back what still stands so, after asking.")
     if refused:
         left = [(*_about(one), one.refusal or "", one.detail) for one in refused[:SHOWN]]
         console.print()
@@ -221,29 +245,20 @@ def _print_queue(console: Console, queue: str, heals: Sequence[HealView]) -> Non
         if len(part) > SHOWN:
             console.print(f"  … and {len(part) - SHOWN} more; --json shows them all")
     if any(one.refusal == "unknown" and one.verdict == "unknown" for one in refused):
-        console.print("  Of a worker that nobody can judge you can say yourself that it is gone: --accept-unknown")
+        console.print("  Nobody can judge these workers. If you know that one is gone, say so: --accept-unknown")
+
+
+def _result(result: str) -> Cell:
+    return paint(WORDS.get(result, result), OF_RESULTS.get(result, ""))
+
+
+def _worker(one: HealView) -> Cell:
+    return paint(one.verdict_reason or "", OF_WORKERS.get(one.verdict or "", ""))
 
 
 def _about(one: HealView) -> tuple[str, str, str, str, str]:
     age = "" if one.age_seconds is None else f"{show_span(one.age_seconds)} ago"
     return one.job_id, one.kind, one.host or "", one.pid_text or "", age
-
-
-def _wait(span: timedelta, what: str) -> None:
-    """Wait, with a line that counts down where somebody looks."""
-    import sys
-    import time
-
-    from exporter import clock
-
-    ends = clock.monotonic_seconds() + span.total_seconds()
-    shows = sys.stderr.isatty()
-    while (left := ends - clock.monotonic_seconds()) > 0:
-        if shows:
-            click.echo(f"\r{what} in {left:.0f} s … ", err=True, nl=False)
-        time.sleep(min(left, 1.0))
-    if shows:
-        click.echo("\r" + " " * 60 + "\r", err=True, nl=False)
 
 
 def _read_instant(option: str, text: str | None) -> datetime | None:

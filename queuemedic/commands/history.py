@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completing import complete_queue
 from ..printing import make_console, make_list, printable
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ NOT_WHOLE = 3
 
 
 @click.command()
-@click.option("--queue", "queue", metavar="Q", help="Only this queue.")
+@click.option("--queue", "queue", metavar="Q", shell_complete=complete_queue, help="Only this queue.")
 @click.option("--since", metavar="T", help="A duration such as 24h, or an instant such as 2026-11-22T12:00:00+01:00.")
 @click.option("--job", "job", metavar="ID", help="Only this job, with its original row and the evidence.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

@@ -8,10 +8,24 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completing import complete_host
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.views import HostView
+
     from ..app import App
 
 NOT_USABLE = 3
+TO_DO = {
+    "unreachable": "look whether address and port are right, and whether its sshd can be reached from here",
+    "timeout": "look whether a firewall drops what comes from here; a host that is only slow needs a longer timeout",
+    "host_key": "compare its key with the host's own (/etc/ssh/ssh_host_*_key.pub), and correct known_hosts",
+    "refused": "look at user and key_file, and at its line in authorized_keys: queuemedic hosts script",
+    "bad_answer": "put there the script of this version, and nothing else that prints: queuemedic hosts script",
+}
+"""What a person does about a host without a usable answer; of answers that prove nothing the error says it itself."""
 AUTHORIZED_KEY = 'restrict,command="/usr/local/lib/queuemedic-probe.sh" ssh-ed25519 AAAA… queuemedic'
 
 
@@ -35,25 +49,46 @@ def check(file: Path | None, as_json: bool) -> None:
     from healers.views import show_host
 
     from ..app import App
+    from ..progress import Progress
     from ..startup import load_config
 
     configure(level=logging.CRITICAL)
     config = load_config(file)
     app = App(config)
-    app.poll_once()
+    with Progress(app).shown():
+        app.poll_once()
     views = tuple(show_host(asker.status, asker.silence, asker.doubt) for asker in app.askers)
     if as_json:
         click.echo(HostsView(hosts=views).model_dump_json(indent=2))
     else:
-        for view in views:
-            click.echo(f"✓ {view.host}: answers" if view.up else f"✗ {view.host}: {view.reason}: {view.error}")
         names = {name for host, options in config.hosts.items() if options.via for name in (host, *options.aliases)}
-        for recorded in sorted(app.recorded_hosts() - names):
-            click.echo(f"- {recorded!r} is recorded by rows and cannot be asked; write under hosts:")
-            click.echo(f"    {recorded!r}: {{via: ssh, address: …, user: queuemedic, key_file: …, known_hosts: …}}")
+        _print(views, sorted(app.recorded_hosts() - names))
     app.close(within_seconds=0)
     if not all(view.up for view in views):
         raise click.exceptions.Exit(NOT_USABLE)
+
+
+def _print(views: Sequence[HostView], unasked: Sequence[str]) -> None:
+    """Print one line for each host, with what to do, and a line to paste for each that is only recorded."""
+    from ..printing import make_console, print_headline, printable
+
+    console = make_console()
+    for view in views:
+        print_headline(console, f"{view.host}: " + ("answers" if view.up else _trouble(view)), is_good=view.up)
+        if not view.up and view.reason in TO_DO:
+            console.print(f"    {TO_DO[view.reason]}", soft_wrap=True)
+    for recorded in map(repr, unasked):
+        console.print(
+            printable(f"- {recorded} is recorded by rows and cannot be asked; write under hosts:"), soft_wrap=True
+        )
+        snippet = "{via: ssh, address: …, user: queuemedic, key_file: …, known_hosts: …}"
+        console.print(printable(f"    {recorded}: {snippet}"), soft_wrap=True)
+    if not views and not unasked:
+        console.print("no host is configured, and no started job records one")
+
+
+def _trouble(view: HostView) -> str:
+    return f"{view.reason or 'not asked'}: {view.error or ''}"
 
 
 @hosts.command()
@@ -69,7 +104,7 @@ def script() -> None:
 
 
 @hosts.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_host)
 @click.option("--why", required=True, metavar="TEXT", help="For whoever asks why its jobs were put back.")
 @click.pass_obj
 def retire(file: Path | None, name: str, why: str) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from ..completing import complete_queue
+
 
 @click.command()
-@click.option("--queue", "queue", metavar="Q", help="Only this queue; without it, all.")
+@click.option("--queue", "queue", metavar="Q", shell_complete=complete_queue, help="Only this queue; without it, all.")
 @click.option("--why", required=True, metavar="TEXT", help="For whoever asks why nothing is healed.")
 @click.pass_obj
 def pause(file: Path | None, queue: str | None, why: str) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from ..completing import complete_queue
+
 
 @click.command()
-@click.option("--queue", "queue", metavar="Q", help="Only this queue; without it, all.")
+@click.option("--queue", "queue", metavar="Q", shell_complete=complete_queue, help="Only this queue; without it, all.")
 @click.pass_obj
 def resume(file: Path | None, queue: str | None) -> None:
     """Let healing go on: end pauses, and close breakers; the deaths that opened one then count no more.
