@@ -1,7 +1,8 @@
 """The rules of Grafana's dashboard-linter (of 2026-06), which cannot be installed everywhere, and some of our own.
 
 A rule takes a dashboard as JSON and yields faults. What is excluded, and why, stands in dashboards/.lint, which is the
-linter's own form. Its rules for Loki have nothing to look at here.
+linter's own form. Its two rules for Loki (target-logql-rule, target-logql-auto-rule) have nothing to look at, which
+our-prometheus-only holds.
 """
 
 from collections.abc import Callable, Iterator
@@ -232,6 +233,14 @@ def _grid(dashboard: Dashboard) -> Iterator[str]:
                         yield f"{panel['title']} lies on {taken[x, y]}"
 
 
+def _prometheus_only(dashboard: Dashboard) -> Iterator[str]:
+    """Ours: nothing is asked of Loki, so the linter's rules for LogQL have no query to look at."""
+    for panel in panels_of(dashboard):
+        for asking in (panel, *panel["targets"]):
+            if asking["datasource"].get("type") != "prometheus":
+                yield f"{panel['title']} asks {asking['datasource']}"
+
+
 RULES: Final[dict[str, Rule]] = {
     "template-datasource-rule": _template_datasource,
     "template-job-rule": _template("job"),
@@ -252,4 +261,5 @@ RULES: Final[dict[str, Rule]] = {
     "our-chosen-queues": _chosen_queues,
     "our-lines": _lines,
     "our-grid": _grid,
+    "our-prometheus-only": _prometheus_only,
 }
