@@ -1,0 +1,1 @@
+"""The programs that Queuemedic is measured beside, each as its own authors run it, told to publish the same figures."""
