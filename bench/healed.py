@@ -1,6 +1,7 @@
-"""A queue that is healed while something else is measured: a real host over SSH, whose workers are killed again and again.
+"""A queue that is healed while something else is measured: a real host over SSH, whose workers are killed all the time.
 
-Each second a worker is started, takes a job, and is killed; `serve` finds it, proves it dead twice, and puts the row back. The table is Matomo's, described as any table.
+Each second a worker is started, takes a job, and is killed; `serve` finds it, proves it dead twice, and puts the row
+back. The table is Matomo's, described as any table.
 """
 
 import threading

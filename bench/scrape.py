@@ -1,10 +1,10 @@
 """How long a scrape takes, beside the peers with as many series, while all of them poll and Queuemedic heals.
 
 Pages of about 150, 3,000 and 10,000 series. The smallest is that of one queue whose jobs are put back all the time; the
-others have as many queues of Matomo beside it as it takes, on one server, polled every 5 s. query-exporter and Debian's exporter read as many
-series as that from the same table every 5 s; the client library's own server polls nothing. Each is measured in turn
-while the others are stopped (SIGSTOP), by the load of `bench.load`: 100 scrapes a second over one kept connection,
-half of them for text, half as Prometheus asks. A speed is a ratio of medians: how many times Queuemedic's time.
+others have as many queues of Matomo beside it as it takes, on one server, polled every 5 s. query-exporter and Debian's
+exporter read as many series as that from the same table every 5 s; the client library's own server polls nothing.
+Each is measured in turn while the others are stopped (SIGSTOP), by the load of `bench.load`: at most 100 scrapes a
+second over one kept connection, half of them for text, half as Prometheus asks. Speeds are ratios of medians.
 """
 
 import json
@@ -135,7 +135,7 @@ def _queues(ground: Ground, number: int) -> dict[str, Any]:
     return {f"queue{index:03}": matomo_queue(url, **every) for index in range(number)}
 
 
-def _series_of_a_queue(ground: Ground, sections: Mapping[str, Any], hosts: Mapping[str, Any]) -> dict[str, int]:
+def _series_of_a_queue(ground: Ground, sections: dict[str, Any], hosts: Mapping[str, Any]) -> dict[str, int]:
     """Count what one queue brings to the page, and what is there without any but the healed one."""
     found = []
     for number in (0, 1):

@@ -1,4 +1,4 @@
-"""How long `--help` takes, and how soon after its start an exporter has a whole page: as processes, from the shell's view."""
+"""How long `--help` takes, and how soon after its start an exporter has a whole page, as whole processes."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def measure(scale: Scale) -> Table:
 
 
 def _help(program: Path, *arguments: str) -> Callable[[], Figures]:
-    command = [program, *arguments]
+    command = [str(program), *arguments]
     return lambda: {"s": timed(lambda: subprocess.run(command, check=True, capture_output=True))}
 
 
