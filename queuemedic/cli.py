@@ -70,7 +70,14 @@ def main(context: click.Context, config_file: Path | None) -> None:
     """Watch SQL job queues and tell Prometheus what an operator must know.
 
     In a folder with a Matomo (config/config.ini.php) or a Meltano (meltano.yml), check and serve need no
-    configuration.
+    configuration. With NO_COLOR in the environment nothing is printed in colour.
+
+    \b
+    Examples:
+      queuemedic demo
+      cd /var/www/matomo && queuemedic check
+      queuemedic --config /etc/queuemedic/queuemedic.yml serve
+      eval "$(_QUEUEMEDIC_COMPLETE=bash_source queuemedic)"  # complete names
     """
     context.obj = config_file
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -23,8 +23,8 @@ WHOLE = frozenset({"at", "started"})
 """Columns that are never broken into lines."""
 PIPED_WIDTH = 1000
 """Columns of what is no terminal: more than any row needs, and a bound for rows that hold very long texts."""
-GOOD, BAD = "green", "red"
-OF_WORKERS = {"alive": GOOD, "dead": BAD, "unknown": "yellow"}
+GOOD, BAD, WARNING = "green", "red", "yellow"
+OF_WORKERS = {"alive": GOOD, "dead": BAD, "unknown": WARNING}
 """How what is held of a worker is shown."""
 
 
@@ -33,7 +33,7 @@ def make_console(*, on_errors: bool = False) -> Console:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, stderr=on_errors)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = PIPED_WIDTH
     return console
 

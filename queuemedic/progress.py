@@ -17,7 +17,6 @@ import click
 from exporter import clock
 
 from .printing import make_console
-from .serving import exit_now
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -50,6 +49,8 @@ class Progress:
             with self._drawn():
                 yield
         except KeyboardInterrupt:
+            from .serving import exit_now
+
             click.echo("Aborted!", err=True)
             exit_now(INTERRUPTED)
 

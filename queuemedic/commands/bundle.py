@@ -16,7 +16,7 @@ def bundle(sort: str, folder: Path, *, runbooks: str | None, grafana: str | None
 
     \b
     Examples:
-      queuemedic bundle alerts /etc/prometheus/queuemedic --grafana https://grafana.example.org
+      queuemedic bundle alerts ./rules --grafana https://grafana.example.org
       queuemedic bundle dashboards /var/lib/grafana/dashboards/queuemedic
     """
     from ..bundled import address, find_bundled

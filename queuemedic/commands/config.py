@@ -10,7 +10,13 @@ import click
 
 @click.group("config")
 def config() -> None:
-    """Check, show or describe the configuration."""
+    """Check, show or describe the configuration.
+
+    \b
+    Examples:
+      queuemedic --config queuemedic.yml config check
+      queuemedic config show
+    """
 
 
 @config.command()
@@ -19,6 +25,8 @@ def check(file: Path | None) -> None:
     """Read the configuration and report every fault at once.
 
     Exit code 0: it can be used; 2: it cannot, and every fault is on standard error.
+
+    Example: queuemedic --config queuemedic.yml config check
     """
     from ..app import App
     from ..reloading import access_reader
@@ -35,7 +43,10 @@ def check(file: Path | None) -> None:
 @config.command()
 @click.pass_obj
 def show(file: Path | None) -> None:
-    """Print what is in force, with every default; secrets are hidden."""
+    """Print what is in force, with every default; secrets are hidden.
+
+    Example: queuemedic --config queuemedic.yml config show
+    """
     from ..config import write
     from ..startup import load_config
 
@@ -44,7 +55,10 @@ def show(file: Path | None) -> None:
 
 @config.command()
 def schema() -> None:
-    """Print a JSON schema that lets an editor complete and check the file."""
+    """Print a JSON schema that lets an editor complete and check the file.
+
+    Example: queuemedic config schema > queuemedic.schema.json
+    """
     import json
 
     from ..editor_schema import editor_schema

@@ -10,6 +10,8 @@ def demo(listen: str) -> None:
 
     Starts three worker processes on an SQLite queue in a temporary folder and kills one of them now and then.
     Queuemedic publishes what it sees, asks whether the worker is alive, and puts its job back. Ctrl-C ends all of it.
+
+    Example: queuemedic demo --listen 127.0.0.1:0
     """
     import json
     import logging

@@ -12,6 +12,7 @@ from ..printing import (
     BAD,
     GOOD,
     OF_WORKERS,
+    WARNING,
     make_console,
     make_list,
     name_jobs,
@@ -93,7 +94,7 @@ def heal(  # noqa: PLR0913  one for each option
     Examples:
       queuemedic heal --queue analytics
       queuemedic heal --queue analytics --host web02 --apply
-      queuemedic heal --queue old --started-before 2026-11-22T00:00:00Z --accept-unknown --apply
+      queuemedic heal --started-before 2026-11-22T00:00Z --accept-unknown
     """
     from exporter import clock
     from exporter.jobs import JobId, Kind, QueueName
@@ -238,14 +239,14 @@ def _print_queue(console: Console, queue: str, heals: Sequence[HealView]) -> Non
         if any(one.result == "planned" for one in moved):
             console.print("  Nothing was changed yet: --apply puts back what still stands so, after asking.")
     if refused:
-        left = [(*_about(one), one.refusal or "", one.detail) for one in refused[:SHOWN]]
+        left = [(*_about(one), paint(one.refusal or "", WARNING), one.detail) for one in refused[:SHOWN]]
         console.print()
         console.print(make_list(("job", "kind", "host", "pid", "started", "refused", "because"), left))
     for part in (moved, refused):
         if len(part) > SHOWN:
             console.print(f"  … and {len(part) - SHOWN} more; --json shows them all")
     if any(one.refusal == "unknown" and one.verdict == "unknown" for one in refused):
-        console.print("  Nobody can judge these workers. If you know that one is gone, say so: --accept-unknown")
+        console.print("  Nobody can judge these. If you know that a worker is gone: --accept-unknown")
 
 
 def _result(result: str) -> Cell:

@@ -37,6 +37,7 @@ def history(
     Examples:
       queuemedic history --since 24h
       queuemedic history --queue analytics --job 318
+      queuemedic history --verify
     """
     import os
 

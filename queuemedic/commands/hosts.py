@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 NOT_USABLE = 3
 TO_DO = {
-    "unreachable": "look whether address and port are right, and whether its sshd can be reached from here",
-    "timeout": "look whether a firewall drops what comes from here; a host that is only slow needs a longer timeout",
-    "host_key": "compare its key with the host's own (/etc/ssh/ssh_host_*_key.pub), and correct known_hosts",
-    "refused": "look at user and key_file, and at its line in authorized_keys: queuemedic hosts script",
-    "bad_answer": "put there the script of this version, and nothing else that prints: queuemedic hosts script",
+    "unreachable": "look whether address and port are right, and whether its sshd is up",
+    "timeout": "look for a firewall that drops; where it is only slow, raise its timeout",
+    "host_key": "compare with its /etc/ssh/ssh_host_*_key.pub, then correct known_hosts",
+    "refused": "look at user, key_file, and the line that `queuemedic hosts script` prints",
+    "bad_answer": "put the script there that `queuemedic hosts script` prints, and no other",
 }
 """What a person does about a host without a usable answer; of answers that prove nothing the error says it itself."""
 AUTHORIZED_KEY = 'restrict,command="/usr/local/lib/queuemedic-probe.sh" ssh-ed25519 AAAA… queuemedic'
@@ -31,7 +31,14 @@ AUTHORIZED_KEY = 'restrict,command="/usr/local/lib/queuemedic-probe.sh" ssh-ed25
 
 @click.group("hosts")
 def hosts() -> None:
-    """Try the hosts that are asked about workers, print what has to be there, or give one up."""
+    """Try the hosts that are asked about workers, print what has to be there, or give one up.
+
+    \b
+    Examples:
+      queuemedic hosts check
+      queuemedic hosts script > probe.sh
+      queuemedic hosts retire web02 --why "scrapped on Monday"
+    """
 
 
 @hosts.command()
@@ -41,6 +48,8 @@ def check(file: Path | None, as_json: bool) -> None:
     """Ask every host once, and name the hosts that rows record and nobody can ask.
 
     Exit code 0: every host can be used; 3: one cannot.
+
+    Example: queuemedic --config queuemedic.yml hosts check
     """
     import logging
 
@@ -76,11 +85,9 @@ def _print(views: Sequence[HostView], unasked: Sequence[str]) -> None:
     for view in views:
         print_headline(console, f"{view.host}: " + ("answers" if view.up else _trouble(view)), is_good=view.up)
         if not view.up and view.reason in TO_DO:
-            console.print(f"    {TO_DO[view.reason]}", soft_wrap=True)
+            console.print(f"    {TO_DO[view.reason]}")
     for recorded in map(repr, unasked):
-        console.print(
-            printable(f"- {recorded} is recorded by rows and cannot be asked; write under hosts:"), soft_wrap=True
-        )
+        console.print(printable(f"- {recorded} is recorded by rows and cannot be asked; write under hosts:"))
         snippet = "{via: ssh, address: …, user: queuemedic, key_file: …, known_hosts: …}"
         console.print(printable(f"    {recorded}: {snippet}"), soft_wrap=True)
     if not views and not unasked:
@@ -95,7 +102,7 @@ def _trouble(view: HostView) -> str:
 def script() -> None:
     """Print the script that a host runs when it is asked; and beside it, on standard error, the authorized_keys line.
 
-    Example: queuemedic hosts script | ssh root@web03 'cat > /usr/local/lib/queuemedic-probe.sh'
+    Example: queuemedic hosts script > probe.sh
     """
     from healers.probes.local import SCRIPT
 

@@ -6,12 +6,23 @@ import click
 
 
 @click.command()
-@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
+@click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    default="console",
+    show_default=True,
+    help="How events are written.",
+)
 @click.pass_obj
 def serve(file: Path | None, log_format: str) -> None:
     """Watch the queues and publish metrics for Prometheus.
 
-    Example: queuemedic --config queuemedic.yml serve
+    It runs until SIGTERM or Ctrl-C; SIGHUP has it read its configuration again. Events go to standard error.
+
+    \b
+    Examples:
+      cd /var/www/matomo && queuemedic serve
+      queuemedic --config /etc/queuemedic/queuemedic.yml serve --log-format json
     """
     import os
     import signal
