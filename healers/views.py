@@ -1,10 +1,12 @@
 """Make what judging adds to the views of a queue, and the views of what is healed; pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from exporter.jobs import AttemptKey, DriverValue, JobId
-from exporter.views import AttemptView, HealView, HostView, QueueView
+from exporter.views import AttemptView, HealingView, HealView, HostView, QueueFigures, QueueView
 
 from .beliefs import QueueBeliefs
 from .candidates import Candidate
@@ -16,7 +18,10 @@ from .plan import Plan
 from .probes.protocol import NoAnswer
 from .reasons import Liveness
 from .refusals import Refusal
+from .tallying import HealStatus
 from .verdicts import Verdict
+
+V = TypeVar("V", bound=QueueFigures)
 
 
 def show_verdicts(view: QueueView, held: QueueBeliefs | None) -> QueueView:
@@ -24,9 +29,40 @@ def show_verdicts(view: QueueView, held: QueueBeliefs | None) -> QueueView:
     if held is None:
         return view
     verdicts = {key.job_id: verdict for key, verdict in held.verdicts.items()}
-    orphaned = sum(verdict.value is Liveness.DEAD for verdict in held.verdicts.values())
-    attempts = tuple(_show(attempt, verdicts.get(JobId(attempt.job_id))) for attempt in view.attempts)
-    return view.model_copy(update={"attempts": attempts, "orphaned": orphaned})
+    attempts = tuple(show_verdict(attempt, verdicts.get(JobId(attempt.job_id))) for attempt in view.attempts)
+    stuck_alive = sum(one.stuck_reason is not None and one.verdict == Liveness.ALIVE for one in attempts)
+    return count_verdicts(view.model_copy(update={"attempts": attempts}), held, stuck_alive=stuck_alive)
+
+
+def count_verdicts(view: V, held: QueueBeliefs, *, stuck_alive: int) -> V:
+    """Return the view with how many jobs are orphaned, and of how many nobody can tell."""
+    counted = Counter(verdict.value for verdict in held.verdicts.values())
+    known = {"orphaned": counted[Liveness.DEAD], "unjudged": counted[Liveness.UNKNOWN], "stuck_alive": stuck_alive}
+    return view.model_copy(update=known)
+
+
+def show_verdict(attempt: AttemptView, verdict: Verdict | None) -> AttemptView:
+    """Return the view of a started job with what is held of its worker."""
+    if verdict is None:
+        return attempt
+    return attempt.model_copy(
+        update={
+            "verdict": verdict.value.value,
+            "verdict_reason": verdict.reason.value,
+            "evidence": dict(verdict.evidence),
+        }
+    )
+
+
+def show_healing(status: HealStatus) -> HealingView:
+    """Show what healing does with one queue."""
+    return HealingView(
+        mode=status.mode,
+        breaker_open=status.is_breaker_open,
+        quarantined=status.quarantined,
+        blocked={reason: number for reason, number in status.blocked.items() if number},
+        passed_at=status.passed_at,
+    )
 
 
 DOUBTS = {
@@ -47,18 +83,9 @@ def show_host(status: HostStatus, silence: NoAnswer | None, doubt: Doubt | None)
         error=silence.detail if silence else DOUBTS[doubt] if doubt else None,
         load_average=status.load_average,
         processors=status.processors,
-    )
-
-
-def _show(attempt: AttemptView, verdict: Verdict | None) -> AttemptView:
-    if verdict is None:
-        return attempt
-    return attempt.model_copy(
-        update={
-            "verdict": verdict.value.value,
-            "verdict_reason": verdict.reason.value,
-            "evidence": dict(verdict.evidence),
-        }
+        answered_at=status.answered_at,
+        worker_memory_bytes=status.worker_memory_bytes,
+        worker_memory_limit_bytes=status.memory_limit_bytes,
     )
 
 

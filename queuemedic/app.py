@@ -107,6 +107,10 @@ class App:
         """Those that ask hosts, in the order of the configuration."""
         return tuple(self._built.askers.values())
 
+    def find_poller(self, queue: QueueName) -> Poller | None:
+        """Return what polls a queue; None where there is none of that name."""
+        return self._built.pollers.get(queue)
+
     def recorded_hosts(self) -> set[str]:
         """Return the hosts that rows of the last polls record."""
         held = filter(None, (self._beliefs.of(poller.name) for poller in self.pollers))

@@ -1,4 +1,4 @@
-"""Find the rules and dashboards that are shipped: inside an installed package, or beside it in a checkout."""
+"""Find the rules, dashboards and documents that are shipped: in an installed package, or beside it in a checkout."""
 
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ SORTS: Final = MappingProxyType(
     {
         "alerts": ("rules/*.yml", "prometheusrule.yml", "alertmanager.yml"),
         "dashboards": ("*.json", "provisioning/*.yml"),
+        "docs": ("*/*.md", "images/*.svg"),
     }
 )
 

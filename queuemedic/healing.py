@@ -24,6 +24,7 @@ from healers.metrics import collect_heals
 from healers.options import LedgerOptions
 from healers.recording import Recorder, Who
 from healers.resets.protocol import Reset
+from healers.tallying import HealStatus
 
 from .building import BY_HAND, digest_config, make_placement, name_instance, needs_ledger
 from .config import Config
@@ -82,6 +83,11 @@ class Healing:
         for name in made.keys() & healers.keys():
             poller, healer = healers[name]
             self._publish_status(healer, poller)
+
+    def status_of(self, queue: QueueName) -> HealStatus:
+        """Return what is published of healing a queue."""
+        pair = self._healers.get(queue)
+        return pair[1].status if pair else HealStatus(queue=queue, mode="disabled")
 
     def is_ailing(self, queue: QueueName) -> bool:
         """Whether the account that writes to a queue did not answer when it was last wanted."""

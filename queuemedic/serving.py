@@ -11,13 +11,16 @@ from typing import NoReturn
 
 from exporter.web.access import Watch
 from exporter.web.app import make_app
+from exporter.web.papers import Papers
 from exporter.web.server import serve
 
 from . import __version__
 from .app import App
+from .bundled import find_bundled
 from .config import Config
 from .notify import Notifier
 from .reloading import Reloading
+from .shown import LookingBack, make_source
 
 SECONDS_TO_END = 2.0
 STATUS_SECONDS = 5.0
@@ -74,8 +77,14 @@ def serve_app(
         hangup.end()
         notifier.send("STOPPING=1")
 
+    looking_back = LookingBack(app)
     pages = make_app(
-        app.get_page, version=__version__, find_unready=app.find_unready, reload=reloading.request_over_http
+        app.get_page,
+        version=__version__,
+        source=make_source(app, looking_back),
+        papers=Papers({str(name): file for name, file in find_bundled("docs").items()}),
+        find_unready=app.find_unready,
+        reload=reloading.request_over_http,
     )
     with ExitStack() as running:
         running.callback(reloading.close)

@@ -133,6 +133,12 @@ class Journal:
                 if job is None or key.job_id == job:  # the column holds only what a long id begins with
                     yield recorded
 
+    def latest(self, number: int) -> tuple[Recorded, ...]:
+        """Return so many of the latest resets, dry runs and refusals, the newest last."""
+        query = select(JOURNAL).where(JOURNAL.c.act != Act.OUTCOME).order_by(JOURNAL.c.number.desc()).limit(number)
+        with self._store.reading() as connection:
+            return tuple(reversed(_read_page(connection, query, _recorded)))
+
     def verify(self) -> str | None:
         """Return what is wrong with the first entry that is not as it was written; None where all are.
 

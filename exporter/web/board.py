@@ -1,0 +1,183 @@
+"""Put together what the pages show, from views; pure but for asking the source.
+
+However many queues there are, the page is bounded: those in trouble come first and in full, as many as fit; the others
+are a wall of names, each with its level and what waits, and beyond that a number.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from exporter.views import AttemptView, ListedQueueView, PauseView, QueueFigures
+
+from .plots import Plot, count_ended, plot_backlog, plot_throughput, rate
+from .remarks import Level, Remark, oldest_waiting, remark, worst
+from .rows import HealRow, HostRow, JobRow, make_heal, make_hosts, make_job, rank_job, show_signal
+from .source import LookBack, Source
+from .words import MODES, count, show_rate, show_span
+
+ROWS: Final = 40
+WALL: Final = 2000
+JOBS, JOBS_OF_ONE, HOSTS, HEALS = 25, 200, 40, 12
+HOUR: Final = 3600.0
+SMALL, LARGE = 60, 144
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow:
+    """One queue, as the page shows it; `ended` and `came` are of the last hour."""
+
+    view: QueueFigures
+    level: Level
+    remarks: tuple[Remark, ...]
+    oldest: str
+    ended: str
+    came: str
+    backlog: Plot | None
+    throughput: Plot | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brick:
+    """One queue of the wall."""
+
+    queue: str
+    level: Level
+    waiting: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """All queues."""
+
+    now: datetime
+    level: Level
+    headline: str
+    counts: str
+    rows: tuple[QueueRow, ...]
+    wall: tuple[Brick, ...]
+    left_out: int
+    jobs: tuple[JobRow, ...]
+    started: int
+    hosts: tuple[HostRow, ...]
+    hosts_left_out: int
+    heals: tuple[HealRow, ...]
+    pause: PauseView | None
+    look_back: LookBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class One:
+    """One queue in full."""
+
+    now: datetime
+    row: QueueRow
+    mode: str
+    jobs: tuple[JobRow, ...]
+    hosts: tuple[HostRow, ...]
+    heals: tuple[HealRow, ...]
+    signals: tuple[tuple[str, str], ...]
+    look_back: LookBack
+
+
+def make_fleet(source: Source, *, now: datetime) -> Fleet:
+    """Put together the page of all queues."""
+    views, seconds, back = source.list_queues(), source.seconds(), source.look_back()
+    judged = [(view, _remark(view, source, seconds=seconds, now=now, back=back)) for view in views]
+    judged.sort(key=lambda pair: worst(pair[1]))
+    rows = tuple(_make_row(view, remarks, source, seconds=seconds) for view, remarks in judged[:ROWS])
+    rest = judged[ROWS : ROWS + WALL]
+    levels = Counter(worst(remarks) for _, remarks in judged)
+    hosts = make_hosts(source.list_hosts(), views)
+    return Fleet(
+        now=now,
+        level=min(levels, default=Level.WARN),
+        headline=_headline(levels, views),
+        counts=_counts(levels),
+        rows=rows,
+        wall=tuple(Brick(queue=view.queue, level=worst(remarks), waiting=view.waiting) for view, remarks in rest),
+        left_out=max(0, len(judged) - ROWS - WALL),
+        jobs=tuple(map(make_job, _worst_jobs([view for view, _ in judged], source))),
+        started=sum(view.started or 0 for view in views),
+        hosts=tuple(hosts[:HOSTS]),
+        hosts_left_out=max(0, len(hosts) - HOSTS),
+        heals=tuple(make_heal(one, now=now) for one in reversed(back.heals[-HEALS:])),
+        pause=next((pause for pause in back.pauses if pause.queue is None), None),
+        look_back=back,
+    )
+
+
+def make_one(source: Source, queue: str, *, now: datetime) -> One | None:
+    """Put together the page of one queue; None where there is none of that name."""
+    view = source.show_queue(queue)
+    if view is None:
+        return None
+    seconds, back = source.seconds(), source.look_back()
+    remarks = _remark(view, source, seconds=seconds, now=now, back=back)
+    names = {load.host for load in view.hosts if load.started}
+    hosts = make_hosts([host for host in source.list_hosts() if host.host in names], [view])
+    heals = [one for one in back.heals if one.queue == queue]
+    return One(
+        now=now,
+        row=_make_row(view, remarks, source, seconds=seconds, columns=LARGE),
+        mode=MODES.get(view.healing.mode if view.healing else "disabled", ""),
+        jobs=tuple(make_job(one) for one in sorted(view.attempts, key=rank_job)[:JOBS_OF_ONE]),
+        hosts=tuple(hosts[:HOSTS]),
+        heals=tuple(make_heal(one, now=now) for one in reversed(heals[-HEALS:])),
+        signals=tuple(show_signal(name, value, now=now) for name, value in view.signals.items()),
+        look_back=back,
+    )
+
+
+def _remark(view: QueueFigures, source: Source, *, seconds: float, now: datetime, back: LookBack) -> tuple[Remark, ...]:
+    pause = next((pause for pause in back.pauses if pause.queue == view.queue), None)
+    return remark(view, now=now, pause=pause, ended_lately=lambda: count_ended(source.points(view.queue), now=seconds))
+
+
+def _make_row(
+    view: QueueFigures, remarks: tuple[Remark, ...], source: Source, *, seconds: float, columns: int = SMALL
+) -> QueueRow:
+    points = source.points(view.queue)
+    rates = rate(points, now=seconds, seconds=HOUR)
+    return QueueRow(
+        view=view,
+        level=worst(remarks),
+        remarks=remarks,
+        oldest=show_span(oldest_waiting(view)),
+        ended=show_rate(rates[0]) if rates else "–",
+        came=show_rate(rates[1]) if rates else "–",
+        backlog=plot_backlog(points, now=seconds, columns=columns),
+        throughput=plot_throughput(points, now=seconds, columns=columns),
+    )
+
+
+def _worst_jobs(views: Sequence[ListedQueueView], source: Source) -> list[AttemptView]:
+    """Return the started jobs to show: of the queues in the order of the page, until there are enough."""
+    found: list[AttemptView] = []
+    for view in views:
+        if len(found) >= JOBS:
+            break
+        if view.started:
+            found += source.worst_attempts(view.queue, JOBS)
+    found.sort(key=rank_job)
+    return found[:JOBS]
+
+
+def _headline(levels: Counter[Level], views: Sequence[object]) -> str:
+    whole = len(views)
+    if not whole:
+        return "No queue is configured"
+    if bad := levels[Level.BAD]:
+        which = "The queue" if whole == 1 else f"{bad} of {count(whole, 'queue')}" if bad < whole else "All queues"
+        return f"{which} {'needs' if bad == 1 else 'need'} a person"
+    if look := levels[Level.WARN]:
+        which = "The queue is" if whole == 1 else f"{look} of {count(whole, 'queue')} {'is' if look == 1 else 'are'}"
+        return f"{which} worth a look"
+    return "The queue is well" if whole == 1 else f"All {whole:,} queues are well"
+
+
+def _counts(levels: Counter[Level]) -> str:
+    words = {Level.BAD: "in trouble", Level.WARN: "worth a look", Level.GOOD: "well"}
+    return ", ".join(f"{levels[level]:,} {text}" for level, text in words.items() if levels[level])

@@ -1,0 +1,172 @@
+"""Make the rows of the status page's tables from views: jobs, hosts, heals; pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2s
+from types import MappingProxyType
+from typing import Final
+
+from exporter.views import AttemptView, HealView, HostView, LoadView, QueueFigures
+
+from .remarks import Level, remark_host
+from .words import REFUSALS, RESULTS, STUCK, VERDICTS, show_bytes, show_number, show_span, show_time
+
+MARKS: Final[Mapping[str | None, Level]] = MappingProxyType(
+    {"alive": Level.GOOD, "dead": Level.BAD, "unknown": Level.WARN}
+)
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({"none": "no host recorded", "other": "other hosts"})
+ABOUT: Final = ("site", "date1", "segment", "plugin", "report")
+UNLOAD: Final = ("load_average", "processors")
+"""Evidence that says nothing about one worker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """One started job. `anchor` is the same at each refresh, and is safe as an id."""
+
+    view: AttemptView
+    anchor: str
+    level: Level
+    about: str
+    age: str
+    stuck: str
+    verdict: str
+    evidence: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRow:
+    """One host: what it says of itself, and what the rows of all queues say of it. `load_ratio` is by processor."""
+
+    name: str
+    is_asked: bool
+    level: Level
+    said: str
+    load: str
+    load_ratio: float | None
+    memory: str
+    started: int
+    workers: int
+    stuck: int
+    oldest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealRow:
+    """One entry of the journal."""
+
+    view: HealView
+    level: Level
+    at: str
+    result: str
+    because: str
+
+
+def make_job(view: AttemptView) -> JobRow:
+    """Make the row of a started job."""
+    identity = "\0".join((view.queue, view.job_id, view.host or "", view.pid_text or ""))
+    level = MARKS.get(view.verdict, Level.GOOD)
+    if view.stuck_reason and level is not Level.BAD:
+        level = Level.WARN if view.verdict == "alive" else Level.BAD
+    reason = VERDICTS.get(view.verdict_reason or "", view.verdict_reason or "")
+    return JobRow(
+        view=view,
+        anchor=f"job-{blake2s(identity.encode(errors='surrogatepass'), digest_size=6).hexdigest()}",
+        level=level,
+        about=_about(view),
+        age=show_span(view.age_seconds),
+        stuck=_stuck(view),
+        verdict=f"{view.verdict}: {reason}" if view.verdict else "nobody asks",
+        evidence=tuple(
+            (name.replace("_", " "), str(value))
+            for name, value in view.evidence.items()
+            if value not in (None, "") and name not in UNLOAD
+        ),
+    )
+
+
+def rank_job(view: AttemptView) -> tuple[int, int, float]:
+    """Return the place of a job among others: the dead first, then what is stuck, then the oldest."""
+    return view.verdict != "dead", view.stuck_reason is None, -(view.age_seconds or 0)
+
+
+def _stuck(view: AttemptView) -> str:
+    if view.stuck_reason == "heartbeat_lost" and view.heartbeat_age_seconds is not None:
+        return f"no heartbeat for {show_span(view.heartbeat_age_seconds)}"
+    words = STUCK.get(view.stuck_reason or "", view.stuck_reason or "")
+    return words or ("is overdue" if view.is_overdue else "")
+
+
+def _about(view: AttemptView) -> str:
+    """Say what the system says of a job; of Matomo's, what it rebuilds."""
+    detail = view.detail
+    if "site" in detail:
+        words = [f"{name} {detail[name]}" if name == "site" else str(detail[name] or "") for name in ABOUT]
+        words[2] = f"segment {words[2][:8]}…" if words[2] else ""
+        return " ".join(word for word in words if word)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in detail.items() if value not in (None, ""))
+
+
+def make_hosts(asked: Iterable[HostView], queues: Iterable[QueueFigures]) -> list[HostRow]:
+    """Make the rows of hosts: those in trouble first, then those that are asked, then those that are only recorded."""
+    loads: dict[str, list[LoadView]] = {}
+    for queue in queues:
+        for load in queue.hosts:
+            if load.started:
+                loads.setdefault(load.host, []).append(load)
+    rows = [_make_host(view.host, view, loads.pop(view.host, ())) for view in asked]
+    rows += [_make_host(name, None, found) for name, found in loads.items()]
+    rows.sort(key=lambda row: (row.level is not Level.BAD, not row.is_asked, row.level))
+    return rows
+
+
+def _make_host(name: str, view: HostView | None, loads: Sequence[LoadView]) -> HostRow:
+    ratio = view.load_average / view.processors if view and view.load_average is not None and view.processors else None
+    if view is None:
+        is_a_host = name not in NOBODY
+        level, said = Level.WARN if is_a_host else Level.GOOD, "is not asked" if is_a_host else ""
+    else:
+        level, said = Level.GOOD if view.up else Level.BAD if view.reason else Level.WARN, remark_host(view)
+    memory = ""
+    if view and view.worker_memory_bytes:
+        limit = view.worker_memory_limit_bytes
+        memory = show_bytes(view.worker_memory_bytes) + (f" of {show_bytes(limit)}" if limit else "")
+    return HostRow(
+        name=NOBODY.get(name, name) if view is None else name,
+        is_asked=view is not None,
+        level=level,
+        said=said,
+        load=f"{view.load_average:.2f}" if view and view.load_average is not None else "",
+        load_ratio=ratio,
+        memory=memory,
+        started=sum(load.started for load in loads),
+        workers=sum(load.workers for load in loads),
+        stuck=sum(load.stuck for load in loads),
+        oldest=show_span(max((load.oldest_started_age_seconds or 0 for load in loads), default=0) or None),
+    )
+
+
+def make_heal(view: HealView, *, now: datetime) -> HealRow:
+    """Make the row of what was put back or refused."""
+    because = view.refusal or view.verdict_reason or ""
+    words = REFUSALS.get(because) if view.refusal else VERDICTS.get(because)
+    level = {"reset": Level.GOOD, "failed": Level.BAD}.get(view.result or "", Level.WARN)
+    return HealRow(
+        view=view,
+        level=level,
+        at=show_time(view.at, now=now) if view.at else "",
+        result=RESULTS.get(view.result or "unknown", view.result or ""),
+        because=words or because,
+    )
+
+
+def show_signal(name: str, value: float, *, now: datetime) -> tuple[str, str]:
+    """Show what a system says of itself, such as when Matomo last archived."""
+    words = name.removeprefix("matomo_").removeprefix("meltano_")
+    if words.endswith("_timestamp_seconds"):
+        words = words.removesuffix("_timestamp_seconds")
+        return words.replace("_", " "), f"{show_span(now.timestamp() - value)} ago" if value else "never"
+    if words.endswith("_bytes"):
+        return words.removesuffix("_bytes").replace("_", " "), show_bytes(value)
+    return words.replace("_", " "), show_number(value)

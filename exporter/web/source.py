@@ -1,0 +1,37 @@
+"""What pages and API are made of: callables that return views, out of memory, at once, from any thread."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from exporter.series import Point
+from exporter.views import AttemptView, HealView, HostView, ListedQueueView, PauseView, QueueView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookBack:
+    """What the ledger said last: the latest that was put back or refused, the newest last, and what is paused.
+
+    `fault` is why it could not be read, where it could not; `is_kept` is False where nothing is healed or kept.
+    """
+
+    heals: tuple[HealView, ...] = ()
+    pauses: tuple[PauseView, ...] = ()
+    fault: str | None = None
+    is_kept: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The views. What is asked of a queue by name is None, or nothing, where there is no such queue.
+
+    `worst_attempts`: a number of started jobs of a queue, those that need a person first. `seconds` reads the clock of
+    points.
+    """
+
+    list_queues: Callable[[], Sequence[ListedQueueView]]
+    show_queue: Callable[[str], QueueView | None]
+    worst_attempts: Callable[[str, int], Sequence[AttemptView]]
+    points: Callable[[str], Sequence[Point]]
+    list_hosts: Callable[[], Sequence[HostView]]
+    look_back: Callable[[], LookBack]
+    seconds: Callable[[], float]
