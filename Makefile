@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Not with --quiet: warnings that are not printed are not counted either.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt docs bench long mutations lock meltano pythons
+.PHONY: help demo test check fmt docs site bench long mutations lock meltano pythons
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,7 +34,9 @@ check: $(INSTALLED)  ## Run linters, types and the rules of imports.
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python alerts/build.py --check
+	$(BIN)/python alerts/reference.py --check
 	$(BIN)/python dashboards/build.py --check
+	$(SITE)
 
 fmt: $(INSTALLED)  ## Format the code.
 	$(BIN)/ruff check --fix
@@ -40,7 +45,11 @@ fmt: $(INSTALLED)  ## Format the code.
 docs: $(INSTALLED)  ## Write what is made from the code: reference pages, dashboards, the operator's rules.
 	$(BIN)/python docs/generate.py
 	$(BIN)/python alerts/build.py
+	$(BIN)/python alerts/reference.py
 	$(BIN)/python dashboards/build.py
+
+site: $(INSTALLED)  ## Build the documentation's site into site/; a broken link fails.
+	$(SITE)
 
 bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows (needs MariaDB).
 	$(BIN)/python -m bench
