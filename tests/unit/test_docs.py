@@ -25,12 +25,9 @@ from healers.ledger import Ledger
 from queuemedic.building import make_resets
 from queuemedic.config import load
 from queuemedic.systems import OPTIONS
-from tests.conftest import installed
-from tests.lab.programs import program
 
 ROOT = Path(__file__).parents[2]
 OF_MATOMO = (ROOT / "README.md", ROOT / "docs" / "howto" / "watch-matomo.md")
-SERVICE = ROOT / "docs" / "howto" / "run-as-a-service.md"
 GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs" / "howto").glob("*.md")))
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 # Of what is imported, which can be an installed wheel.
@@ -227,14 +224,3 @@ def test_every_metric_that_is_named_exists() -> None:
     for page in GUIDES:
         named = set(re.findall(r"`(queuemedic_[a-z_]+)", page.read_text())) - views
         assert named <= {metric.full_name for metric in METRICS.values()}, page
-
-
-def test_the_unit_that_is_shown_is_one(tmp_path: Path) -> None:
-    """systemd has nothing to say of it."""
-    with installed():
-        analyze = program("systemd-analyze", package="systemd")
-    (unit,) = fences(SERVICE, "ini")
-    file = tmp_path / "queuemedic.service"
-    file.write_text(unit.replace("/opt/queuemedic/bin/queuemedic", sys.executable))
-    checked = subprocess.run([analyze, "verify", file], check=False, capture_output=True, text=True)
-    assert (checked.returncode, checked.stderr) == (0, "")
