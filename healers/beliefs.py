@@ -1,16 +1,19 @@
 """Hold what is believed of every started attempt, between polls that read them and hosts that are asked.
 
 Polls bring attempts, rounds bring answers; both are judged at once, and what they teach is remembered. What is held is
-replaced under one lock and never changed in place, so readers need none. Nothing is asked or written under that lock:
-`keep` hands on what was learned, in the order in which it was learned, for whoever may wait for a ledger.
+replaced under one lock and never changed in place, so readers need none. Nothing is asked, judged or written under that
+lock, runs without a host aside, of which there are few; `keep` hands on what was learned, in the order in which it was
+learned, for whoever may wait for a ledger.
 """
 
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Final
 
 from exporter.collector import Reading
 from exporter.jobs import AttemptKey, Claim, QueueName, WorkerSigns
@@ -18,10 +21,10 @@ from exporter.jobs import AttemptKey, Claim, QueueName, WorkerSigns
 from .machines import Doubt
 from .probes.protocol import HostAnswer, NoAnswer, Silence
 from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove
-from .reasons import Reason
+from .reasons import Liveness, Reason
 from .rounds import Heard, Host, Placement, Round, Watched, find_duplicates, plan_round, plan_unplaced
 from .runs import Stillness, follow_stillness, judge_runs
-from .sightings import Learned, Retired, Sightings, merge, notice
+from .sightings import Learned, Retired, Sightings, Unkept, merge, notice
 from .verdicts import Verdict, doubt_of, judge, not_asked
 
 
@@ -36,32 +39,46 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueBeliefs:
-    """What is held of one queue: its latest reading, and a verdict and perhaps a suspicion of each of its attempts.
-
-    `owner` is whoever reads the queue: what one has held is nothing to another of the same name.
-    """
+    """What is held of one queue: its latest reading, and a verdict and perhaps a suspicion of each of its attempts."""
 
     watched: Watched
-    owner: object = None
     verdicts: Mapping[AttemptKey, Verdict] = field(default_factory=lambda: MappingProxyType({}))
     suspects: Mapping[AttemptKey, Suspect] = field(default_factory=lambda: MappingProxyType({}))
     stillness: Mapping[AttemptKey, Stillness] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def owner(self) -> object:
+        """Whoever reads the queue: what one has held is nothing to another of the same name."""
+        return self.watched.owner
+
+
+NOBODY: Final = frozenset[str]()
+
 
 class Beliefs:
-    """What is held of all queues and hosts; for any thread."""
+    """What is held of all queues and hosts; for any thread, but no two rounds of one host at once.
+
+    A round may be about thousands of attempts. So it is planned and judged without the lock, by what was remembered
+    when that began; where what people or the ledger say has changed meanwhile, it is judged once more.
+    """
 
     def __init__(self, hosts: Iterable[Host], *, sightings: Sightings | None = None) -> None:
         self._hosts = {host.name: host for host in hosts}
+        self._named: defaultdict[str | None, list[Host]] = defaultdict(list)
+        for host in self._hosts.values():
+            for name in host.names:
+                self._named[name].append(host)
         self._lock = threading.Lock()
         self._keeping = threading.Lock()
-        self._unkept = Learned()
+        self._unkept = Unkept()
         self._queues: dict[QueueName, QueueBeliefs] = {}
         self._confirm_after: dict[QueueName, timedelta] = {}
-        self._heard: dict[str, Heard] = {}
+        self._heard: Mapping[str, Heard] = {}
+        self._duplicates: frozenset[str] = frozenset()
         self._answered_at: dict[str, datetime] = {}
         self._owners: Mapping[QueueName, object] | None = None
         self._heir: Beliefs | None = None
+        self._said_otherwise = 0
         self.sightings = sightings or Sightings()
 
     def begin_anew(self, hosts: Iterable[Host]) -> "Beliefs":
@@ -72,7 +89,7 @@ class Beliefs:
         with self._lock:
             anew = self._heir = Beliefs(hosts, sightings=self.sightings)
             anew._answered_at, anew._owners = dict(self._answered_at), self._owners
-            anew._unkept, self._unkept = self._unkept, Learned()
+            anew._unkept, self._unkept = self._unkept, Unkept()
         return anew
 
     def _inherit(self, learned: Learned) -> None:
@@ -84,6 +101,7 @@ class Beliefs:
             }
             boots = {host: one for host, one in learned.boots.items() if host not in known.boots}
             self._learn(replace(learned, attempts=attempts, boots=boots, gone=frozenset()))
+            self._said_otherwise += 1
 
     def assign(self, owners: Mapping[QueueName, object]) -> None:
         """Say who reads which queue from now on: nothing is held of any other, nor taken from it. Sightings stay."""
@@ -92,6 +110,7 @@ class Beliefs:
             self._queues = {
                 queue: held for queue, held in self._queues.items() if held.owner is owners.get(queue, self)
             }
+            self._confirm_after = {queue: self._confirm_after[queue] for queue in self._queues}
 
     def of(self, queue: QueueName) -> QueueBeliefs | None:
         """Return what is held of a queue; None until it was read."""
@@ -100,18 +119,26 @@ class Beliefs:
     def doubt_of(self, host: str) -> Silence | Doubt | None:
         """Return why the last round of a host gave no usable answer; None where it did, or there was none."""
         heard = self._heard.get(host)
-        return doubt_of(heard, self._duplicates()) if heard else None
+        return doubt_of(heard, self._duplicates) if heard else None
 
     def find_witnesses(self, queue: QueueName) -> Mapping[AttemptKey, frozenset[str]]:
         """Return, for each attempt of a queue, the hosts whose last answer is usable and is about it."""
-        witnesses: defaultdict[AttemptKey, frozenset[str]] = defaultdict(frozenset)
-        heard, duplicates = dict(self._heard), self._duplicates()
-        for name, one in heard.items():
-            if doubt_of(one, duplicates) is None:
-                for key in (*one.round.attempts, *one.round.runs):
-                    if key.queue == queue:
-                        witnesses[key] |= {name}
+        witnesses: dict[AttemptKey, frozenset[str]] = {}
+        held, heard, duplicates = self._queues.get(queue), self._heard, self._duplicates
+        for host in self._hosts_of(held.watched) if held else ():
+            one = heard.get(host.name)
+            if held is None or one is None or doubt_of(one, duplicates) is not None:
+                continue
+            name = frozenset({host.name})
+            for attempt in held.watched.started if held.watched.placement else held.watched.about(host):
+                if one.round.asks_about(attempt.key):
+                    witnesses[attempt.key] = witnesses.get(attempt.key, NOBODY) | name
         return witnesses
+
+    def _hosts_of(self, watched: Watched) -> Iterable[Host]:
+        """Return the configured hosts that the attempts of a queue may be on."""
+        names = watched.placement.workers_on if watched.placement else watched.by_host
+        return {host.name: host for name in names for host in self._named.get(name, ())}.values()
 
     def keep(self, remember: Callable[[Learned], None]) -> None:
         """Hand on what was learned since the last time; what cannot be kept is tried again, but for what is gone.
@@ -122,13 +149,15 @@ class Beliefs:
             return
         try:
             with self._lock:
-                learned, self._unkept = self._unkept, Learned()
+                learned, self._unkept = self._unkept.as_one(), Unkept()
             try:
                 remember(learned)
             except BaseException:
                 with self._lock:
                     holder = self._heir or self
-                    holder._unkept = replace(learned, gone=frozenset()).then(holder._unkept)
+                    later, holder._unkept = holder._unkept.as_one(), Unkept()
+                    holder._unkept.add(replace(learned, gone=frozenset()))
+                    holder._unkept.add(later)
                 raise
         finally:
             self._keeping.release()
@@ -153,7 +182,8 @@ class Beliefs:
             self._doubt(lambda verdict: verdict.reason is Reason.HOST_RETIRED)
 
     def _doubt(self, is_doubtful: Callable[[Verdict], bool]) -> None:
-        """Hold nothing of these attempts until they are judged again."""
+        """Hold nothing of these attempts until they are judged again, nor what is being judged by what was known."""
+        self._said_otherwise += 1
         for queue, held in self._queues.items():
             doubtful = {key: verdict for key, verdict in held.verdicts.items() if is_doubtful(verdict)}
             not_held = {key: not_asked(key, at=verdict.seen_at) for key, verdict in doubtful.items()}
@@ -173,7 +203,13 @@ class Beliefs:
     ) -> None:
         """Take up the latest reading of a queue, unless its `owner` is not the one who reads it now."""
         snapshot = reading.snapshot
-        watched = Watched(started=snapshot.started, signs=signs, read_seconds=reading.read_seconds, placement=placement)
+        watched = Watched(
+            started=snapshot.started,
+            signs=signs,
+            read_seconds=reading.read_seconds,
+            placement=placement,
+            owner=owner,
+        )
         claims = {attempt.key: attempt.claim for attempt in snapshot.started}
         is_complete = not snapshot.started_left_out
         with self._lock:
@@ -187,48 +223,65 @@ class Beliefs:
                 stillness = follow_stillness(last.stillness, snapshot, read_seconds=now.monotonic_seconds)
             self._queues[queue] = QueueBeliefs(
                 watched=watched,
-                owner=owner,
                 verdicts={key: last.verdicts.get(key) or not_asked(key, at=now.at) for key in claims},
                 suspects=keep_claimed(last.suspects, claims),
                 stillness=stillness,
             )
-            self._judge_unplaced(queue, now)
             self._judge_runs(queue, now)
+        self._judge_unplaced(watched, now)
 
     def plan(self, host: str, *, boottime_seconds: float) -> tuple[Round, bool]:
         """Return what to ask of a host now, and whether over a fresh connection: some suspect waits for its proof."""
         with self._lock:
-            watched = [held.watched for held in self._queues.values()]
-            is_fresh = any(
-                host
-                in hosts_to_confirm(
-                    held.suspects.values(), seconds=boottime_seconds, confirm_after=self._confirm_after[queue]
-                )
-                for queue, held in self._queues.items()
-            )
-            return plan_round(self._hosts[host], watched, self.sightings), is_fresh
+            queues, sightings, confirm_after = dict(self._queues), self.sightings, dict(self._confirm_after)
+        round_ = plan_round(self._hosts[host], [held.watched for held in queues.values()], sightings)
+        is_fresh = any(
+            host in hosts_to_confirm(suspects, seconds=boottime_seconds, confirm_after=confirm_after[queue])
+            for queue, held in queues.items()
+            if (suspects := [suspect for key, suspect in held.suspects.items() if round_.asks_about(key)])
+        )
+        return round_, is_fresh
 
-    def hear(self, heard: Heard, now: Moment) -> None:
-        """Judge what came of a round."""
-        if heard.round.host is None:
+    def hear(self, heard: Heard, now: Moment) -> AbstractSet[QueueName]:
+        """Judge what came of a round; return the queues of which other is held now, or somebody is held dead."""
+        host = heard.round.host
+        if host is None:
             raise ValueError("round: nobody was asked")
         with self._lock:
-            self._heard[heard.round.host.name] = heard
+            self._heard = {**self._heard, host.name: heard}
+            answers = {name: one.answer for name, one in self._heard.items() if isinstance(one.answer, HostAnswer)}
+            before, self._duplicates = self._duplicates, find_duplicates(answers)
             if isinstance(heard.answer, HostAnswer):
-                self._answered_at[heard.round.host.name] = heard.at
-            self._judge(heard, now)
+                self._answered_at[host.name] = heard.at
+            has_new_twin = before != self._duplicates
+        changed = self._judge(heard, now)
+        with self._lock:
             for queue, held in self._queues.items():
-                if held.watched.placement is not None:
-                    self._judge_runs(queue, now)
+                if held.watched.may_run_on(host) or has_new_twin:
+                    changed |= self._judge_runs(queue, now)
+        return changed
 
-    def _judge(self, heard: Heard, now: Moment) -> None:
-        judgement = judge(heard, self.sightings, duplicates=self._duplicates())
-        self._learn(judgement.learned)
-        self._hold(judgement.verdicts, heard.round.claims(), prove([heard], seconds=now.boottime_seconds))
+    def _judge(self, heard: Heard, now: Moment) -> AbstractSet[QueueName]:
+        """Judge without the lock, and hold it with; whatever is said otherwise in between is judged by as well."""
+        claims, proof = heard.round.claims(), prove([heard], seconds=now.boottime_seconds)
+        while True:
+            with self._lock:
+                sightings, duplicates, before = self.sightings, self._duplicates, self._said_otherwise
+            judgement = judge(heard, sightings, duplicates=duplicates)
+            with self._lock:
+                if before == self._said_otherwise:
+                    self._learn(judgement.learned)
+                    asked = heard.round.attempts
+                    ours = (one for one in judgement.verdicts if self._is_read_by(asked[one.key].owner, one.key.queue))
+                    return self._hold(ours, claims, proof)
 
-    def _judge_unplaced(self, queue: QueueName, now: Moment) -> None:
+    def _is_read_by(self, owner: object, queue: QueueName) -> bool:
+        held = self._queues.get(queue)
+        return held is not None and held.owner is owner
+
+    def _judge_unplaced(self, watched: Watched, now: Moment) -> None:
         """Judge the attempts of a queue that name no configured host."""
-        unplaced = plan_unplaced(self._hosts.values(), [self._queues[queue].watched])
+        unplaced = plan_unplaced(self._hosts.values(), [watched])
         if unplaced.attempts:
             heard = Heard(
                 round=unplaced,
@@ -240,45 +293,58 @@ class Beliefs:
             )
             self._judge(heard, now)
 
-    def _judge_runs(self, queue: QueueName, now: Moment) -> None:
+    def _judge_runs(self, queue: QueueName, now: Moment) -> AbstractSet[QueueName]:
         held = self._queues[queue]
         placement = held.watched.placement
         if placement is None:
-            return
-        heard = {name: self._heard[name] for name in placement.workers_on if name in self._heard}
+            return frozenset()
+        heard = {
+            name: one
+            for name in placement.workers_on
+            if (one := self._heard.get(name))
+            and all(asked.owner is held.owner for asked in one.round.runs.values() if asked.attempt.key.queue == queue)
+        }
         verdicts = judge_runs(
             held.watched.started,
             placement,
             heard,
             stillness=held.stillness,
-            duplicates=self._duplicates(),
+            duplicates=self._duplicates,
             at=now.at,
         )
         claims = {attempt.key: attempt.claim for attempt in held.watched.started}
-        self._hold(verdicts, claims, prove(heard.values(), seconds=now.boottime_seconds))
+        return self._hold(verdicts, claims, prove(heard.values(), seconds=now.boottime_seconds))
 
-    def _hold(self, verdicts: Iterable[Verdict], claims: Mapping[AttemptKey, Claim], proof: Proof) -> None:
-        """Hold these verdicts of the attempts that are still there."""
+    def _hold(
+        self, verdicts: Iterable[Verdict], claims: Mapping[AttemptKey, Claim], proof: Proof
+    ) -> AbstractSet[QueueName]:
+        """Hold these verdicts of the attempts that are still there; return the queues to be looked at."""
         by_queue: defaultdict[QueueName, list[Verdict]] = defaultdict(list)
         for verdict in verdicts:
             by_queue[verdict.key.queue].append(verdict)
+        changed = set()
         for queue, found in by_queue.items():
             held = self._queues.get(queue)
             current = [verdict for verdict in found if held is not None and verdict.key in held.verdicts]
-            if held is not None and current:
-                confirm_after = self._confirm_after[queue]
-                self._queues[queue] = replace(
-                    held,
-                    verdicts={**held.verdicts, **{verdict.key: verdict for verdict in current}},
-                    suspects=follow(held.suspects, current, claims=claims, proof=proof, confirm_after=confirm_after),
-                )
+            if held is None or not current:
+                continue
+            if any(_says_more(verdict, held.verdicts[verdict.key]) for verdict in current):
+                changed.add(queue)
+            confirm_after = self._confirm_after[queue]
+            self._queues[queue] = replace(
+                held,
+                verdicts={**held.verdicts, **{verdict.key: verdict for verdict in current}},
+                suspects=follow(held.suspects, current, claims=claims, proof=proof, confirm_after=confirm_after),
+            )
+        return changed
 
     def _learn(self, learned: Learned) -> None:
         if self._heir is not None:
             self._heir._inherit(learned)
         self.sightings = self.sightings.learn(learned)
-        self._unkept = self._unkept.then(learned)
+        self._unkept.add(learned)
 
-    def _duplicates(self) -> frozenset[str]:
-        answers = {name: heard.answer for name, heard in dict(self._heard).items()}
-        return find_duplicates({name: answer for name, answer in answers.items() if isinstance(answer, HostAnswer)})
+
+def _says_more(verdict: Verdict, last: Verdict) -> bool:
+    """Tell whether a verdict is other than the last, or another proof of a death."""
+    return verdict.value is Liveness.DEAD or (verdict.value, verdict.reason) != (last.value, last.reason)

@@ -6,7 +6,7 @@ In: a host, the queues' latest readings, what is remembered. Out: a Round; O(sta
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -53,21 +53,44 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A queue's latest reading; `read_seconds` is this machine's boot clock when its first statement answered."""
+    """A queue's latest reading; `read_seconds` is this machine's boot clock when its first statement answered.
+
+    `owner` is whoever has read it. `by_host`: the attempts by the host that their rows record, so that a round looks at
+    no others.
+    """
 
     started: tuple[Attempt, ...]
     signs: WorkerSigns
     read_seconds: float
     placement: Placement | None = None
+    owner: object = None
+    by_host: Mapping[str | None, Sequence[Attempt]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_host: defaultdict[str | None, list[Attempt]] = defaultdict(list)
+        for attempt in self.started:
+            by_host[attempt.host].append(attempt)
+        object.__setattr__(self, "by_host", MappingProxyType(dict(by_host)))
+
+    def about(self, host: Host) -> Iterator[Attempt]:
+        """Yield the attempts whose row names a host; none where rows record none."""
+        if self.placement is None:
+            for name in host.names & self.by_host.keys():
+                yield from self.by_host[name]
+
+    def may_run_on(self, host: Host) -> bool:
+        """Tell whether a host is listed for the attempts of a queue whose rows record none."""
+        return self.placement is not None and host.name in self.placement.workers_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """An attempt that a round asks about, as it was read at `read_seconds`."""
+    """An attempt that a round asks about, as its `owner` has read it at `read_seconds`."""
 
     attempt: Attempt
     signs: WorkerSigns
     read_seconds: float
+    owner: object = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +104,10 @@ class Round:
     request: Request = field(default_factory=Request)
     attempts: Mapping[AttemptKey, Asked] = field(default_factory=lambda: MappingProxyType({}))
     runs: Mapping[AttemptKey, Asked] = field(default_factory=lambda: MappingProxyType({}))
+
+    def asks_about(self, key: AttemptKey) -> bool:
+        """Tell whether it is about an attempt."""
+        return key in self.attempts or key in self.runs
 
     def claims(self) -> dict[AttemptKey, Claim]:
         """Return what the rows claimed when this round was planned."""
@@ -105,28 +132,22 @@ class Heard:
 def plan_round(host: Host, watched: Iterable[Watched], sightings: Sightings) -> Round:
     """Plan what to ask of `host`. Where no attempt names it, it is still asked how it is."""
     readings = tuple(watched)
-    attempts = {
-        asked.attempt.key: asked
-        for reading in readings
-        for asked in _asked(reading)
-        if reading.placement is None and asked.attempt.host in host.names
-    }
-    runs = {
-        asked.attempt.key: asked
-        for reading in readings
-        if reading.placement is not None and host.name in reading.placement.workers_on
-        for asked in _asked(reading)
-    }
+    naming = [(reading, attempts) for reading in readings if (attempts := tuple(reading.about(host)))]
+    listing = [reading for reading in readings if reading.may_run_on(host) and reading.started]
+    runs = {asked.attempt.key: asked for reading in listing for asked in _ask(reading.started, reading)}
+    signs = {reading.signs for reading, _ in naming}
     return Round(
         host=host,
-        attempts=MappingProxyType(attempts),
+        attempts=MappingProxyType(
+            {asked.attempt.key: asked for reading, attempts in naming for asked in _ask(attempts, reading)}
+        ),
         runs=MappingProxyType(runs),
         request=Request(
-            pids=_pids(attempts.values(), sightings),
+            pids=_pids((attempt for _, attempts in naming for attempt in attempts), sightings),
             runs=frozenset(filter(None, (run_id_of(asked.attempt) for asked in runs.values()))),
-            worker_marks=_worker_marks(attempts.values()),
-            child_marks=frozenset(mark for asked in attempts.values() for mark in asked.signs.child_marks if mark),
-            folders=_folders(readings, host) if runs else frozenset(),
+            worker_marks=_worker_marks(signs),
+            child_marks=frozenset(mark for one in signs for mark in one.child_marks if mark),
+            folders=_folders(listing),
         ),
     )
 
@@ -138,8 +159,9 @@ def plan_unplaced(hosts: Iterable[Host], watched: Iterable[Watched]) -> Round:
         asked.attempt.key: asked
         for reading in watched
         if reading.placement is None
-        for asked in _asked(reading)
-        if asked.attempt.host not in names
+        for host, naming in reading.by_host.items()
+        if host not in names
+        for asked in _ask(naming, reading)
     }
     return Round(host=None, attempts=MappingProxyType(attempts))
 
@@ -169,29 +191,29 @@ def find_duplicates(answers: Mapping[str, HostAnswer]) -> frozenset[str]:
     return frozenset(name for names in holders.values() if len(names) > 1 for name in names)
 
 
-def _asked(reading: Watched) -> Iterator[Asked]:
-    for attempt in reading.started:
-        yield Asked(attempt=attempt, signs=reading.signs, read_seconds=reading.read_seconds)
+def _ask(attempts: Iterable[Attempt], reading: Watched) -> Iterator[Asked]:
+    for attempt in attempts:
+        yield Asked(attempt=attempt, signs=reading.signs, read_seconds=reading.read_seconds, owner=reading.owner)
 
 
-def _pids(attempts: Iterable[Asked], sightings: Sightings) -> Mapping[int, frozenset[int]]:
+def _pids(attempts: Iterable[Attempt], sightings: Sightings) -> Mapping[int, frozenset[int]]:
     pids: defaultdict[int, set[int]] = defaultdict(set)
-    for asked in attempts:
-        if asked.attempt.pid is None:
+    for attempt in attempts:
+        if attempt.pid is None:
             continue
-        ticks = pids[asked.attempt.pid]
-        known = sightings.attempts.get(asked.attempt.key)
+        ticks = pids[attempt.pid]
+        known = sightings.attempts.get(attempt.key)
         if known and known.enrolment:
             ticks.add(known.enrolment.start_ticks)
     return MappingProxyType({pid: frozenset(ticks) for pid, ticks in pids.items()})
 
 
-def _worker_marks(attempts: Iterable[Asked]) -> frozenset[str]:
+def _worker_marks(signs: Iterable[WorkerSigns]) -> frozenset[str]:
     """Choose one word of each command, the longest: other people's command lines are none of our business."""
-    commands = {words for asked in attempts for words in asked.signs.commands if words}
+    commands = {words for one in signs for words in one.commands if words}
     return frozenset(filter(None, (max((word.removeprefix("*") for word in words), key=len) for words in commands)))
 
 
-def _folders(readings: Iterable[Watched], host: Host) -> frozenset[str]:
-    placements = (reading.placement for reading in readings if reading.placement is not None)
-    return frozenset(one.project for one in placements if one.project and host.name in one.workers_on)
+def _folders(readings: Iterable[Watched]) -> frozenset[str]:
+    placements = (reading.placement for reading in readings)
+    return frozenset(one.project for one in placements if one is not None and one.project)

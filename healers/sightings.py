@@ -5,12 +5,23 @@ a restart forgets nothing. Instants are this machine's wall clock; a clock in do
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeAlias, TypeVar
 
 from exporter.jobs import Attempt, AttemptKey, QueueName
+
+from .remembered import ByQueue, Latest
+
+Machine: TypeAlias = tuple[QueueName, str]
+Worker: TypeAlias = tuple[QueueName, str, int]
+
+MACHINES_REMEMBERED: Final = 1_000
+WORKERS_REMEMBERED: Final = 4_000
+UNSEEN_REMEMBERED: Final = 20_000
+"""Of each queue: what is forgotten can only keep a job from being put back, never let one be."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -18,6 +29,16 @@ V = TypeVar("V")
 
 def _nothing() -> Mapping[K, V]:
     return MappingProxyType({})
+
+
+def latest_machines(machines: Iterable[Machine] = ()) -> Latest[Machine]:
+    """Return those that are remembered of these, of which the latest are the last."""
+    return machines if isinstance(machines, Latest) else Latest(machines, most=MACHINES_REMEMBERED)
+
+
+def latest_workers(workers: Iterable[Worker] = ()) -> Latest[Worker]:
+    """Return those that are remembered of these, of which the latest are the last."""
+    return workers if isinstance(workers, Latest) else Latest(workers, most=WORKERS_REMEMBERED)
 
 
 def name_boot(machine_id: str | None, boot_id: str) -> str:
@@ -97,47 +118,37 @@ class Learned:
 
     attempts: Mapping[AttemptKey, AttemptSighting] = field(default_factory=_nothing)
     boots: Mapping[str, tuple[Boot, ...]] = field(default_factory=_nothing)
-    proven: frozenset[tuple[QueueName, str]] = frozenset()
-    workers: frozenset[tuple[QueueName, str, int]] = frozenset()
+    proven: AbstractSet[Machine] = frozenset()
+    workers: AbstractSet[Worker] = frozenset()
     gone: frozenset[AttemptKey] = frozenset()
     returned: frozenset[str] = frozenset()
-
-    def then(self, later: Self) -> Self:
-        """Return this and what was learned after it, in one."""
-        attempts = {key: known for key, known in self.attempts.items() if key not in later.gone}
-        return replace(
-            self,
-            attempts=MappingProxyType({**attempts, **later.attempts}),
-            boots=MappingProxyType({**self.boots, **later.boots}),
-            proven=self.proven | later.proven,
-            workers=self.workers | later.workers,
-            gone=(self.gone - later.attempts.keys()) | later.gone,
-            returned=self.returned | later.returned,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sightings:
     """All that is remembered.
 
-    `boots`: by configured host, in the order in which they answered; one that comes back is there again, and only the
-    last ones are kept. `retired`: by recorded host. `proven`:
-    (queue, machine id) of each machine on which a worker of that queue was ever enrolled. `workers`: (queue, recorded
-    host, pid) of every worker that was ever enrolled, for the breaker only.
+    `attempts`: of those that are started, by their queues' latest polls. `boots`: by configured host, in the order in
+    which they answered; one that comes back is there again, and only the last ones are kept. `retired`: by recorded
+    host. `proven`: (queue, machine id) of the machines on which a worker of that queue was enrolled. `workers`: (queue,
+    recorded host, pid) of the workers that were enrolled, for the breaker only. Of both, the latest of each queue.
     """
 
-    attempts: Mapping[AttemptKey, AttemptSighting] = field(default_factory=_nothing)
+    attempts: Mapping[AttemptKey, AttemptSighting] = field(default_factory=ByQueue)
     boots: Mapping[str, tuple[Boot, ...]] = field(default_factory=_nothing)
     retired: Mapping[str, Retired] = field(default_factory=_nothing)
-    proven: frozenset[tuple[QueueName, str]] = frozenset()
-    workers: frozenset[tuple[QueueName, str, int]] = frozenset()
+    proven: AbstractSet[Machine] = field(default_factory=latest_machines)
+    workers: AbstractSet[Worker] = field(default_factory=latest_workers)
+
+    def of(self, queue: QueueName) -> Mapping[AttemptKey, AttemptSighting]:
+        """Return the attempts of one queue, in the order in which they were first seen."""
+        return ByQueue.split(self.attempts).of(queue)
 
     def learn(self, learned: Learned) -> Self:
         """Return these with what was learned; what nothing was learned of is not copied."""
         attempts, retired = self.attempts, self.retired
         if learned.attempts or learned.gone:
-            kept = {key: known for key, known in attempts.items() if key not in learned.gone}
-            attempts = MappingProxyType(kept | dict(learned.attempts))
+            attempts = ByQueue.split(attempts).changed(learned.attempts, gone=learned.gone)
         if learned.returned:
             retired = MappingProxyType({host: why for host, why in retired.items() if host not in learned.returned})
         return replace(
@@ -145,8 +156,8 @@ class Sightings:
             attempts=attempts,
             boots=MappingProxyType({**self.boots, **learned.boots}) if learned.boots else self.boots,
             retired=retired,
-            proven=self.proven | learned.proven if learned.proven else self.proven,
-            workers=self.workers | learned.workers if learned.workers else self.workers,
+            proven=latest_machines(self.proven).added(learned.proven) if learned.proven else self.proven,
+            workers=latest_workers(self.workers).added(learned.workers) if learned.workers else self.workers,
         )
 
     def on_top_of(self, earlier: Self) -> Self:
@@ -162,11 +173,50 @@ class Sightings:
         }
         return replace(
             self,
-            attempts=MappingProxyType({**earlier.attempts, **attempts}),
+            attempts=ByQueue.split(earlier.attempts).changed(attempts),
             boots=MappingProxyType({**self.boots, **earlier.boots}),
             retired=MappingProxyType({**earlier.retired, **self.retired}),
-            proven=earlier.proven | self.proven,
-            workers=earlier.workers | self.workers,
+            proven=latest_machines(earlier.proven).added(self.proven),
+            workers=latest_workers(earlier.workers).added(self.workers),
+        )
+
+
+class Unkept:
+    """What was learned and is not in the ledger yet; holds no more than what is remembered. For one thread at a time.
+
+    What is gone it may forget: a restart finds that out by itself.
+    """
+
+    def __init__(self) -> None:
+        self._attempts: dict[AttemptKey, AttemptSighting] = {}
+        self._boots: dict[str, tuple[Boot, ...]] = {}
+        self._proven, self._workers = latest_machines(), latest_workers()
+        self._gone: set[AttemptKey] = set()
+        self._returned: set[str] = set()
+
+    def add(self, later: Learned) -> None:
+        """Add what was learned after all that is here."""
+        for key in later.gone:
+            self._attempts.pop(key, None)
+        self._attempts.update(later.attempts)
+        self._boots.update(later.boots)
+        self._proven = self._proven.added(later.proven)
+        self._workers = self._workers.added(later.workers)
+        self._gone.difference_update(later.attempts)
+        self._gone.update(later.gone)
+        if len(self._gone) > UNSEEN_REMEMBERED:
+            self._gone.clear()
+        self._returned.update(later.returned)
+
+    def as_one(self) -> Learned:
+        """Return all of it; nothing is to be added afterwards."""
+        return Learned(
+            attempts=MappingProxyType(self._attempts),
+            boots=MappingProxyType(self._boots),
+            proven=self._proven,
+            workers=self._workers,
+            gone=frozenset(self._gone),
+            returned=frozenset(self._returned),
         )
 
 
@@ -192,10 +242,15 @@ def merge(earlier: AttemptSighting | None, later: AttemptSighting) -> AttemptSig
 def notice(
     started: Iterable[Attempt], sightings: Sightings, *, queue: QueueName, at: datetime, is_complete: bool
 ) -> Learned:
-    """Return what a poll of `queue` adds: attempts never seen before, and, of a complete one, those that are gone."""
+    """Return what a poll of `queue` adds: attempts never seen before, and those that are gone.
+
+    Whether an attempt is gone tells a complete poll. After others, what they left out stays known, but not without end:
+    of that the latest.
+    """
     present = {attempt.key for attempt in started}
-    known = {key for key in sightings.attempts if key.queue == queue}
+    known = sightings.of(queue)
+    unseen = [] if known.keys() <= present else [key for key in known if key not in present]
     return Learned(
-        attempts=MappingProxyType({key: AttemptSighting(first_seen_at=at) for key in present - known}),
-        gone=frozenset(known - present) if is_complete else frozenset(),
+        attempts=MappingProxyType({key: AttemptSighting(first_seen_at=at) for key in present - known.keys()}),
+        gone=frozenset(unseen if is_complete else unseen[:-UNSEEN_REMEMBERED]),
     )

@@ -56,25 +56,30 @@ def judge(heard: Heard, sightings: Sightings, *, duplicates: frozenset[str] = fr
     host, answer = heard.round.host, heard.answer
     doubt = doubt_of(heard, duplicates)
     if host is None or isinstance(answer, NoAnswer) or doubt is not None:
-        silent = (_judge_question(asked, heard, sightings, doubt=doubt) for asked in heard.round.attempts.values())
+        silent = (
+            _judge_question(asked, heard, sightings, sighting=sightings.attempts.get(key), doubt=doubt)
+            for key, asked in heard.round.attempts.items()
+        )
         return Judgement(
             verdicts=tuple(verdict for verdict in silent if verdict is not None),
             learned=Learned(returned=_returned(heard, sightings)),
         )
     boots = follow_boots(sightings.boots.get(host.name, ()), heard, answer)
     verdicts: list[Verdict] = []
-    known: dict[AttemptKey, AttemptSighting] = {}
+    changed: dict[AttemptKey, AttemptSighting] = {}
+    said = describe(answer)
     for key, asked in heard.round.attempts.items():
-        known[key] = _remember(sightings.attempts.get(key), heard.at, answer)
-        verdict = _judge_question(asked, heard, sightings, doubt=None)
+        before = sightings.attempts.get(key)
+        known = _remember(before, heard.at, answer)
+        verdict = _judge_question(asked, heard, sightings, sighting=before, doubt=None)
         if verdict is None:
-            case = _make_case(
-                asked, heard, answer, known[key], boots=boots, is_proven=_is_proven(key, heard, sightings)
-            )
-            verdict = _judge_case(case, key)
-            known[key] = _enrol(case, asked, heard, known[key], verdict=verdict)
+            case = _make_case(asked, heard, answer, known, boots=boots, is_proven=_is_proven(key, heard, sightings))
+            verdict = _judge_case(case, key, said)
+            known = _enrol(case, asked, heard, known, verdict=verdict)
         verdicts.append(verdict)
-    learned = _learn(known, sightings, boots={host.name: boots}, returned=_returned(heard, sightings))
+        if known != before:
+            changed[key] = known
+    learned = _learn(changed, boots={host.name: boots}, returned=_returned(heard, sightings))
     return Judgement(verdicts=tuple(verdicts), learned=learned)
 
 
@@ -109,14 +114,17 @@ def describe(answer: HostAnswer | NoAnswer) -> dict[str, DetailValue]:
 
 
 def _judge_question(
-    asked: Asked, heard: Heard, sightings: Sightings, *, doubt: Silence | Doubt | None
+    asked: Asked,
+    heard: Heard,
+    sightings: Sightings,
+    *,
+    sighting: AttemptSighting | None,
+    doubt: Silence | Doubt | None,
 ) -> Verdict | None:
     """Judge by the lines that need no usable answer."""
     key = asked.attempt.key
     retired = _retired(asked, heard.round.host, sightings)
-    ruling = rule_on_question(
-        Question(attempt=asked.attempt, sighting=sightings.attempts.get(key), doubt=doubt, retired=retired)
-    )
+    ruling = rule_on_question(Question(attempt=asked.attempt, sighting=sighting, doubt=doubt, retired=retired))
     if ruling is None:
         return None
     value, reason = ruling
@@ -156,6 +164,8 @@ def _remember(known: AttemptSighting | None, at: datetime, answer: HostAnswer) -
     known = known or AttemptSighting(first_seen_at=at)
     boot = name_boot(answer.machine_id, answer.boot_id)
     boots = known.boots
+    if known.asked_at is not None and boots[-1:] == (boot,) and len(boots) <= BOOTS_REMEMBERED:
+        return known
     if known.enrolment is not None and known.enrolment.boot not in boots:
         boots = (known.enrolment.boot, *boots)
     if not boots or boots[-1] != boot:
@@ -190,9 +200,9 @@ def _make_case(
     )
 
 
-def _judge_case(case: Case, key: AttemptKey) -> Verdict:
+def _judge_case(case: Case, key: AttemptKey, said: Mapping[str, DetailValue]) -> Verdict:
     value, reason = rule_on_case(case)
-    evidence = describe(case.answer) | {"pid": case.pid}
+    evidence = {**said, "pid": case.pid}
     if case.process is not None:
         evidence |= _describe_process(case.process)
         if is_web_worker(case.process, case.signs):
@@ -256,19 +266,14 @@ def _begun_for(asked: Asked, heard: Heard, sighting: AttemptSighting) -> timedel
 
 
 def _learn(
-    known: Mapping[AttemptKey, AttemptSighting],
-    sightings: Sightings,
-    *,
-    boots: Mapping[str, tuple[Boot, ...]],
-    returned: frozenset[str],
+    changed: Mapping[AttemptKey, AttemptSighting], *, boots: Mapping[str, tuple[Boot, ...]], returned: frozenset[str]
 ) -> Learned:
-    """Return what is new: sightings that changed, and machines and workers of those enrolled now."""
-    changed = {key: one for key, one in known.items() if sightings.attempts.get(key) != one}
+    """Return what is new: sightings that changed, with the machines and workers of those that are enrolled."""
     enrolled = [(key, one.enrolment) for key, one in changed.items() if one.enrolment is not None]
     return Learned(
         attempts=MappingProxyType(changed),
-        boots=MappingProxyType(dict(boots)),
-        proven=frozenset((key.queue, one.machine_id) for key, one in enrolled if one.machine_id) - sightings.proven,
-        workers=frozenset((key.queue, key.host or "", one.pid) for key, one in enrolled) - sightings.workers,
+        boots=MappingProxyType(boots),
+        proven=frozenset((key.queue, one.machine_id) for key, one in enrolled if one.machine_id),
+        workers=frozenset((key.queue, key.host or "", one.pid) for key, one in enrolled),
         returned=returned,
     )

@@ -6,7 +6,7 @@ known by an uptime that is shorter than the time since then; were that too long,
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +19,17 @@ from exporter.errors import LedgerError
 from exporter.jobs import AttemptKey, QueueName
 from exporter.store import Store
 
-from ..sightings import AttemptSighting, Boot, Enrolment, Learned, Retired, Sightings, merge
+from ..sightings import (
+    AttemptSighting,
+    Boot,
+    Enrolment,
+    Learned,
+    Retired,
+    Sightings,
+    latest_machines,
+    latest_workers,
+    merge,
+)
 from .chain import read_head
 from .encoding import decode_key, digest_of, encode_key, from_text, instant, read_instant, to_text
 from .tables import RETIRED, SIGHTINGS
@@ -41,7 +51,9 @@ class SeenBefore:
         """Return all that is remembered."""
         with self._in_turn():
             with self._store.reading() as connection:
-                rows = connection.execute(select(SIGHTINGS.c.sort, SIGHTINGS.c.known)).all()
+                rows = connection.execute(
+                    select(SIGHTINGS.c.sort, SIGHTINGS.c.known).order_by(SIGHTINGS.c.learned_at)
+                ).all()
                 retired = connection.execute(select(RETIRED)).mappings().all()
             found: dict[str, list[Any]] = {ATTEMPT: [], BOOTS: [], PROVEN: [], WORKER: []}
             for sort, known in rows:
@@ -50,8 +62,8 @@ class SeenBefore:
                 attempts=MappingProxyType({decode_key(row["key"]): _read_sighting(row) for row in found[ATTEMPT]}),
                 boots=MappingProxyType({host: tuple(map(_read_boot, boots)) for host, boots in found[BOOTS]}),
                 retired=MappingProxyType({from_text(row["host"]): _read_retired(row) for row in retired}),
-                proven=frozenset((QueueName(queue), machine_id) for queue, machine_id in found[PROVEN]),
-                workers=frozenset((QueueName(queue), host, pid) for queue, host, pid in found[WORKER]),
+                proven=latest_machines((QueueName(queue), machine_id) for queue, machine_id in found[PROVEN]),
+                workers=latest_workers((QueueName(queue), host, pid) for queue, host, pid in found[WORKER]),
             )
             return self._kept
 
@@ -74,10 +86,13 @@ class SeenBefore:
             self._kept = self._kept.learn(new)
 
     def forget(self, *, before: datetime) -> int:
-        """Forget what was last learned before then; return how much there was."""
+        """Forget what was last learned before then, and what is no longer remembered; return how much there was."""
         with self._store.writing() as connection:
             read_head(connection, locks=True)
-            return connection.execute(delete(SIGHTINGS).where(SIGHTINGS.c.learned_at < instant(before))).rowcount
+            old = connection.execute(delete(SIGHTINGS).where(SIGHTINGS.c.learned_at < instant(before))).rowcount
+            surplus = [*_surplus(connection, PROVEN, latest_machines), *_surplus(connection, WORKER, latest_workers)]
+            _delete(connection, surplus)
+            return old + len(surplus)
 
     def retire(self, host: str, *, why: str, actor: str, at: datetime) -> None:
         """Declare a host gone for good, for a person."""
@@ -118,6 +133,18 @@ class SeenBefore:
 
 def _are_kept(kept: tuple[Boot, ...], boots: tuple[Boot, ...]) -> bool:
     return [replace(boot, last_seconds=None) for boot in boots] == [replace(boot, last_seconds=None) for boot in kept]
+
+
+def _surplus(
+    connection: Connection, sort: str, latest: Callable[[Iterable[Any]], Collection[Any]]
+) -> Iterator[tuple[str, str]]:
+    """Find the rows of a sort that are left out where only the latest are remembered."""
+    rows = select(SIGHTINGS.c.digest, SIGHTINGS.c.known).where(SIGHTINGS.c.sort == sort)
+    found = {
+        tuple(from_text(known)): digest for digest, known in connection.execute(rows.order_by(SIGHTINGS.c.learned_at))
+    }
+    remembered = latest(found)
+    yield from ((sort, digest) for known, digest in found.items() if known not in remembered)
 
 
 def _merged(

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 from exporter.address import Address
 from exporter.errors import LedgerError
 from exporter.jobs import AttemptKey, JobId, QueueName
+from healers import sightings
 from healers.ledger import Ledger, RecordedRefusal, RecordedReset
 from healers.outcomes import Outcome
 from healers.sightings import AttemptSighting, Boot, Enrolment, Learned, Sightings
@@ -258,6 +259,26 @@ def test_sightings_survive_a_restart(ledger: Ledger, address: Address) -> None:
         again.sightings.learn(Learned(returned=frozenset(["old\x00"])), at=AT)
         assert again.sightings.retired() == {}
     assert len(ledger.sightings.load().attempts) == len(attempts) - 1
+
+
+def test_of_machines_and_workers_only_the_latest_are_kept(
+    ledger: Ledger, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run of an archiver is another worker: of a queue, those that nobody remembers are forgotten."""
+    monkeypatch.setattr(sightings, "WORKERS_REMEMBERED", 2)
+    monkeypatch.setattr(sightings, "MACHINES_REMEMBERED", 1)
+    other = QueueName("other")
+    ledger.sightings.learn(Learned(workers=frozenset({(other, "web1", 1)})), at=AT)
+    for number in range(1, 6):
+        at = AT + timedelta(seconds=number)
+        workers, proven = frozenset({(QUEUE, "web1", number)}), frozenset({(QUEUE, f"m{number}")})
+        ledger.sightings.learn(Learned(workers=workers, proven=proven), at=at)
+    remembered = {(QUEUE, "web1", 4), (QUEUE, "web1", 5), (other, "web1", 1)}
+    for forgotten in (0, 7):
+        with opened(address) as again:
+            known = again.sightings.load()
+            assert (set(known.workers), set(known.proven)) == (remembered, {(QUEUE, "m5")})
+            assert ledger.forget(before=AT) == 7 - forgotten
 
 
 def test_another_instance_takes_no_enrolment_away(ledger: Ledger, address: Address) -> None:

@@ -267,3 +267,26 @@ def test_what_cannot_be_kept_is_kept_later(lost: bool) -> None:
     assert [{key.job_id for key in learned.attempts} for learned in kept] == [{"2"}, set()]
     assert [{key.job_id for key in learned.gone} for learned in kept] == [set() if lost else {"1"}, set()]
     assert kept[1] == Learned()
+
+
+def test_a_round_that_began_before_another_reader_did_judges_nothing_for_it() -> None:
+    """It was asked by other signs, and with another wait; but a worker that it saw is remembered."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    attempt = an_attempt(started_for="10m")
+    beliefs.assign({QUEUE: OLD})
+    take(beliefs, attempt, owner=OLD)
+    asked, is_fresh = beliefs.plan("web1", boottime_seconds=BOOTED_FOR)
+    beliefs.assign({QUEUE: NEW})
+    take(beliefs, attempt, owner=NEW, at="5s")
+    now = moment("10s")
+    heard = Heard(
+        round=asked,
+        answer=an_answer(no_process()),
+        is_fresh=is_fresh,
+        at=now.at,
+        began_seconds=BOOTED_FOR,
+        ended_seconds=now.boottime_seconds,
+    )
+    assert beliefs.hear(heard, now) == set()
+    assert verdicts(beliefs) == {attempt.key: "unknown not_asked"}
+    assert beliefs.sightings.attempts[attempt.key].asked_at == now.at
