@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from exporter import clock
@@ -34,6 +33,7 @@ from .breakdown import BreakdownReader
 from .names import KINDS, read_kind
 from .options import MatomoOptions
 from .rows import STATES, count_by_kind, read_attempt, read_signals, read_waiting
+from .scan import read_table
 from .shape import Shape, Tables, detect
 from .source import Source
 from .statements import Statements
@@ -42,7 +42,6 @@ MOST_BLOCKERS = 50
 MOST_FINISHED = 5000
 MOST_GROUPS = 100_000
 CHUNK = 5000
-LONGEST_ID = 21
 WRITE_RIGHTS = re.compile(r"^GRANT (?:.*\b)?(ALL PRIVILEGES|INSERT|UPDATE|DELETE|DROP|ALTER|CREATE|SUPER)\b.* ON ")
 
 # Denied, missing, or invalid (MariaDB 10.11, include/mysqld_error.h): 1356 and 1449 are about a view's definer.
@@ -101,8 +100,6 @@ class MatomoQueue:
         return replace(snapshot, breakdown=self._last_breakdown)
 
     def _detect(self, connection: Connection) -> Statements:
-        # MySQL cuts GROUP_CONCAT at 1024 bytes unless told otherwise.
-        connection.exec_driver_sql(f"SET SESSION group_concat_max_len = {2 * LONGEST_ID * self._options.max_started}")
         shape = detect(connection, Tables(prefix=self._source.tables_prefix()))
         if not self._has_warned:
             self._has_warned = True
@@ -122,8 +119,9 @@ class MatomoQueue:
     def _snapshot(self, transaction: Transaction, statements: Statements, after: Cursor | None) -> Snapshot:
         connection = transaction.connection
         signals = self._read_signals(connection, statements)
-        scan = connection.execute(statements.scan, {"today": transaction.database_now.date()}).all()
-        started, left_out = self._read_started(connection, statements, scan)
+        limit = self._options.max_started
+        scan = read_table(connection, statements, today=transaction.database_now.date(), max_started=limit)
+        started = tuple(read_attempt(self.name, row) for row in scan.started)
         enqueued = _read_enqueued(connection, statements, after)
         last_metric, finished = _read_finished(connection, statements, after)
         seen = frozenset(attempt.job_id for attempt in started)
@@ -133,9 +131,9 @@ class MatomoQueue:
             role=transaction.role,
             read_at=transaction.read_at,
             database_now=transaction.database_now,
-            waiting=read_waiting(scan, enqueued),
+            waiting=read_waiting(scan.waiting, enqueued),
             started=started,
-            started_left_out=left_out,
+            started_left_out=count_left_out(scan.jobs_started, started),
             left_started=_read_left(connection, statements, after.started - seen if after else frozenset()),
             signals=signals,
             finished=finished,
@@ -165,21 +163,6 @@ class MatomoQueue:
             log.warning("signals.refused", queue=self.name, error=str(error.orig))
             statements.signals = None
             return ()
-
-    def _read_started(
-        self, connection: Connection, statements: Statements, scan: Sequence[Row[Any]]
-    ) -> tuple[tuple[Attempt, ...], dict[Kind, int]]:
-        """Read the started rows that the scan found, the oldest first, and count those beyond the limit by kind."""
-        found = [row for row in scan if STATES.get(row.status) is JobState.STARTED]
-        ids = [int(number) for row in found for number in str(row.started_ids or "").split(",") if number]
-        limit = self._options.max_started
-        if sum(row.jobs for row in found) > limit:
-            # More than are read: which of them are the oldest is worth a second scan.
-            rows = connection.execute(statements.oldest_started, {"limit": limit}).all()
-        else:
-            rows = connection.execute(statements.started, {"ids": ids, "limit": limit}).all() if ids else []
-        attempts = tuple(read_attempt(self.name, row) for row in rows)
-        return attempts, count_left_out(count_by_kind((row.period, row.jobs) for row in found), attempts)
 
     def _renew_breakdown(self, started: tuple[Attempt, ...]) -> None:
         """Read the dear figures in a transaction of their own: if it fails, the poll does not, and it gets rarer."""

@@ -48,15 +48,18 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def read_waiting(scan: Iterable[Row[Any]], enqueued: Mapping[Kind, int]) -> tuple[Waiting, ...]:
-    """Make one `Waiting` for each of Matomo's kinds, and one for `other` where such rows are."""
+def read_waiting(
+    groups: Iterable[tuple[object, int, float | None]], enqueued: Mapping[Kind, int]
+) -> tuple[Waiting, ...]:
+    """Make one `Waiting` for each of Matomo's kinds, and one for `other` where such rows are.
+
+    `groups`: (period, jobs, seconds since the oldest was invalidated).
+    """
     jobs = dict.fromkeys(KINDS, 0)
     ages: dict[Kind, timedelta] = {}
-    for row in scan:
-        if STATES.get(row.status) is not State.WAITING:
-            continue
-        kind, age = read_kind(row.period), read_age(row.oldest_age)
-        jobs[kind] = jobs.get(kind, 0) + row.jobs
+    for period, number, seconds in groups:
+        kind, age = read_kind(period), read_age(seconds)
+        jobs[kind] = jobs.get(kind, 0) + number
         if age is not None:
             ages[kind] = max(age, ages.get(kind, age))
     kinds = (*KINDS, *({OTHER_KIND} & (jobs.keys() | enqueued.keys())))

@@ -31,6 +31,12 @@ _COLUMNS = text(
 ).bindparams(bindparam("tables", expanding=True))
 
 
+_STATUS_INDEX = text(
+    "SELECT COUNT(*) FROM information_schema.statistics WHERE table_schema = DATABASE()"
+    " AND table_name = :table AND column_name = 'status' AND seq_in_index = 1"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
     """The names of Matomo's tables, quoted for MySQL; `prefix` has been checked to need no escape."""
@@ -56,13 +62,17 @@ class Tables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What this account can read. `signals`: the view, the option table itself, or neither."""
+    """What this account can read. Signals come from the view, the option table itself, or neither.
+
+    `has_status_index`: an administrator has added one that begins with `status`; Matomo has none.
+    """
 
     tables: Tables
     has_worker: bool
     has_metrics: bool
     has_signals_view: bool
     has_option: bool
+    has_status_index: bool
 
     @property
     def schema(self) -> str:
@@ -81,12 +91,14 @@ def detect(connection: Connection, tables: Tables) -> Shape:
     invalidations, metrics, option, signals = (found[name.casefold()] for name in names)
     if not invalidations.issuperset(REQUIRED):
         _select_nothing(connection, tables.invalidations, REQUIRED)
+    indexed = connection.execute(_STATUS_INDEX, {"table": tables.invalidations.strip("`")}).scalar_one()
     return Shape(
         tables=tables,
         has_worker=invalidations.issuperset(WORKER) or _exists(connection, tables.invalidations, WORKER),
         has_metrics=metrics.issuperset(METRICS),
         has_signals_view=signals.issuperset({"name", "value"}),
         has_option=option.issuperset({"option_name", "option_value"}),
+        has_status_index=bool(indexed),
     )
 
 
