@@ -11,7 +11,7 @@ from tests.lab import run
 from .lines import RESULTS, Table
 from .part import Scale
 
-PARTS: Final = ("poll", "scrape", "start")
+PARTS: Final = ("poll", "scrape", "memory", "start")
 LONG: Final = ()
 
 
