@@ -29,10 +29,11 @@ def create_tables(
     server: MariaDb, database: str, *, version: str = "5.3", prefix: str = "matomo_", upgraded: bool = False
 ) -> None:
     """Create the tables of a Matomo of this version (`VERSIONS`), with the three sites 1, 2 and 3."""
-    for statement in matomo_tables.statements(version, prefix=prefix, upgraded=upgraded):
-        server.sql(statement, database=database)
-    for zone in TIME_ZONES:
-        server.sql(f"INSERT INTO `{prefix}site` (name, timezone) VALUES (%s, %s)", zone, zone, database=database)
+    with server.connect(database) as connection, connection.cursor() as cursor:
+        for statement in matomo_tables.statements(version, prefix=prefix, upgraded=upgraded):
+            cursor.execute(statement)
+        for zone in TIME_ZONES:
+            cursor.execute(f"INSERT INTO `{prefix}site` (name, timezone) VALUES (%s, %s)", (zone, zone))
 
 
 def upgrade_to_5_3(server: MariaDb, database: str, prefix: str = "matomo_") -> None:

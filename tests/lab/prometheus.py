@@ -1,9 +1,12 @@
-"""A Prometheus server of the test's own that scrapes one address each second, and Prometheus' own check of a page."""
+"""A Prometheus server of the test's own that scrapes each second, and Prometheus' own check of a page."""
 
 import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
 import httpx
 
@@ -15,11 +18,22 @@ CONFIG = """\
 global:
   scrape_interval: 1s
   scrape_timeout: 1s
+  evaluation_interval: 1s
+rule_files: {rules}
+alerting: {alerting}
 scrape_configs:
   - job_name: {job}
     static_configs:
       - targets: ["{target}"]
-{client}"""
+{client}{others}"""
+OTHER = """\
+  - job_name: {job}
+    static_configs:
+      - targets: {targets}
+"""
+NONE: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
+RESEND_SECONDS: Final = 1.5
+"""After how long an alert is said anew; after four times as long Alertmanager holds it for over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +51,23 @@ class Prometheus(Server):
     It takes 5 s to its first scrape (how often its discovery looks), until then it has no targets: wait for it.
     """
 
-    def __init__(self, target: str, **client: object) -> None:
-        """`client` has further keys of the scrape configuration, such as `scheme`, `tls_config`, `basic_auth`."""
+    def __init__(
+        self,
+        target: str,
+        *,
+        rules: Sequence[Path] = (),
+        alertmanager: str | None = None,
+        others: Mapping[str, Sequence[str]] = NONE,
+        **client: object,
+    ) -> None:
+        """`client` has further keys of the scrape configuration, such as `scheme`, `tls_config`, `basic_auth`.
+
+        `rules` are evaluated each second, and alerts told to the `alertmanager` at an address. `others` are further
+        jobs by name, with the addresses of each.
+        """
         self._target = target
         self._client = client
+        self._rules, self._alertmanager, self._others = rules, alertmanager, others
         super().__init__()
 
     def _command(self) -> list[str]:
@@ -49,12 +76,23 @@ class Prometheus(Server):
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.data_folder}",
             f"--web.listen-address={self.host}:{self.port}",
+            f"--rules.alert.resend-delay={RESEND_SECONDS * 1000:.0f}ms",
             "--log.level=warn",
         ]
 
     def _prepare(self) -> None:
         client = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in self._client.items())
-        (self.folder / "prometheus.yml").write_text(CONFIG.format(job=JOB, target=self._target, client=client))
+        others = "".join(OTHER.format(job=job, targets=json.dumps([*them])) for job, them in self._others.items())
+        managers = [{"static_configs": [{"targets": [self._alertmanager]}]}] if self._alertmanager else []
+        config = CONFIG.format(
+            job=JOB,
+            target=self._target,
+            client=client,
+            others=others,
+            rules=json.dumps([str(file) for file in self._rules]),
+            alerting=json.dumps({"alertmanagers": managers}),
+        )
+        (self.folder / "prometheus.yml").write_text(config)
 
     def _answers(self) -> bool:
         return httpx.get(f"{self.url}/-/ready").is_success
@@ -77,6 +115,10 @@ class Prometheus(Server):
             Target(url=target["scrapeUrl"], health=target["health"], last_error=target["lastError"])
             for target in self._ask("targets", state="active")["activeTargets"]
         ]
+
+    def alerts(self) -> list[tuple[dict[str, str], str]]:
+        """Return the labels of each alert that is on, and whether it is `pending` or `firing`."""
+        return [(alert["labels"], alert["state"]) for alert in self._ask("alerts")["alerts"]]
 
     def _ask(self, path: str, **params: str) -> Any:
         answer = httpx.get(f"{self.url}/api/v1/{path}", params=params)
