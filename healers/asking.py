@@ -1,7 +1,7 @@
 """Ask one host about every started attempt that names it, and take up what it says. Counts silence, never raises it."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import timedelta
 
@@ -36,12 +36,9 @@ class HostAsker:
         beliefs: Beliefs,
         *,
         memory_limit_bytes: int | None,
-        publish: Callable[[Collection[QueueName]], object] = lambda _: None,
     ) -> None:
-        """`publish` is called after each round, with the queues whose attempts it asked about."""
         self._probe = probe
         self._beliefs = beliefs
-        self._publish = publish
         self._asking = threading.Lock()
         self._silence: NoAnswer | None = None
         self.status = HostStatus(name=name, memory_limit_bytes=memory_limit_bytes)
@@ -57,21 +54,20 @@ class HostAsker:
         doubt = self._beliefs.doubt_of(self.status.name)
         return doubt if isinstance(doubt, Doubt) else None
 
-    def ask(self) -> None:
-        """Ask once, and take up the answer."""
+    def ask(self) -> AbstractSet[QueueName]:
+        """Ask once, and take up the answer; return the queues to be looked at since (`Beliefs.hear`)."""
         if not self._asking.acquire(blocking=False):
-            return
+            return frozenset()
         try:
-            queues = self._ask()
+            return self._ask()
         finally:
             self._asking.release()
-        self._publish(queues)
 
     def close(self) -> None:
         """Close what is open to the host; a round under way ends by its own deadline."""
         self._probe.close()
 
-    def _ask(self) -> Collection[QueueName]:
+    def _ask(self) -> AbstractSet[QueueName]:
         began = clock.boottime_seconds()
         round_, is_fresh = self._beliefs.plan(self.status.name, boottime_seconds=began)
         began = clock.boottime_seconds()
@@ -90,8 +86,7 @@ class HostAsker:
             ended_seconds=now.boottime_seconds,
         )
         self._note(answer, round_.request, now, took=timedelta(seconds=now.boottime_seconds - began))
-        self._beliefs.hear(heard, now)
-        return {key.queue for key in (*round_.attempts, *round_.runs)}
+        return self._beliefs.hear(heard, now)
 
     def _note(self, answer: HostAnswer | NoAnswer, request: Request, now: Moment, *, took: timedelta) -> None:
         status = self.status

@@ -1,22 +1,20 @@
 """The composition root: build the program from its configuration, and run it.
 
-Two pools of threads keep what hangs away from what does not (docs/decisions/0001): a queue that failed polls among
-`failing` until it succeeds, and so does one that a reload puts on a server that does not answer; and one whose account
-that writes did not answer is healed among `ailing`. At most two polls at a time go to one database server.
+A queue that a reload puts on a server that does not answer begins among those that fail (`scheduling`). At most two
+polls at a time go to one database server.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from threading import Thread
 from types import MappingProxyType
 from weakref import WeakValueDictionary
 
-from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers import SchedulerNotRunningError
 from prometheus_client import Metric as Family
@@ -32,7 +30,7 @@ from exporter.slots import ServerSlots
 from healers.asking import HostAsker, read_moment
 from healers.beliefs import Beliefs, QueueBeliefs
 from healers.gathering import Seen
-from healers.metrics import collect_hosts, collect_mode, collect_verdicts
+from healers.metrics import collect_mode, collect_verdicts
 from healers.probes.protocol import Probe
 
 from . import __version__
@@ -47,16 +45,14 @@ from .building import (
 from .config import Config, QueueSection
 from .healing import PART as HEALS
 from .healing import Healing
-from .scheduling import Scheduler
+from .rounds import Rounds
+from .scheduling import AILING, BEATING, FAILING, HEALING, JITTER, POLLING, Scheduler
 
 POLLS_PER_SERVER = 2
-POLLING, FAILING, PROBING, HEALING, AILING, BEATING = "polling", "failing", "probing", "healing", "ailing", "beating"
-THREADS = MappingProxyType({POLLING: 16, FAILING: 4, PROBING: 32, HEALING: 4, AILING: 2, BEATING: 1})
-PROGRAM, HOSTS, VERDICTS = "/program", "/hosts/", "/verdicts/"
+PROGRAM, VERDICTS, KEEPING = "/program", "/verdicts/", "/keeping"
 PROGRAM_SECONDS = 5.0
 BUSY_RETRY = timedelta(seconds=1)
-JITTER = 0.05
-FIRST_ASKED_AFTER = timedelta(seconds=1)  # the first polls bring what to ask about
+LEDGER_FIRST_SECONDS = 1.0
 FORGETS_AFTER = timedelta(minutes=10)
 CHECK_THREADS = 16
 
@@ -67,7 +63,7 @@ class Built:
 
     config: Config
     pollers: Mapping[QueueName, Poller]
-    askers: Mapping[str, HostAsker]
+    rounds: Rounds
     built_at: datetime
     is_latest: bool = True
 
@@ -89,7 +85,8 @@ class App:
         self._numbers = count()
         self._beliefs = Beliefs(())
         self.healing = Healing(config, get_beliefs=lambda: self._beliefs, publish=self._publish_heals)
-        self._built = Built(config=replace(config, queues={}, hosts={}), pollers={}, askers={}, built_at=clock.now())
+        nothing = replace(config, queues={}, hosts={})
+        self._built = Built(config=nothing, pollers={}, rounds=self._make_rounds(nothing, {}), built_at=clock.now())
         self.apply(config)
 
     @property
@@ -105,7 +102,7 @@ class App:
     @property
     def askers(self) -> Sequence[HostAsker]:
         """Those that ask hosts, in the order of the configuration."""
-        return tuple(self._built.askers.values())
+        return tuple(self._built.rounds.askers.values())
 
     def find_poller(self, queue: QueueName) -> Poller | None:
         """Return what polls a queue; None where there is none of that name."""
@@ -157,22 +154,20 @@ class App:
         for poller in gone:
             self._unschedule(poller)
         owners = {name: poller.queue for name, poller in kept.items()} | queues
-        parts = {f"{sort}{name}": queue for name, queue in owners.items() for sort in ("", VERDICTS)}
+        parts: dict[str, object] = {f"{sort}{name}": queue for name, queue in owners.items() for sort in ("", VERDICTS)}
         parts |= {f"{HEALS}{name}": owners[name] for name in resets}
-        self._page.assign(parts)
+        rounds = last.rounds if probes is None else self._make_rounds(config, probes)
+        self._page.assign({**parts, **rounds.parts})
         for poller in kept.values():
             poller.rename_hosts(aliases)
         made = {name: self._make_poller(queue, config.queues[name], aliases) for name, queue in queues.items()}
         pollers = {name: kept.get(name) or made[name] for name in config.queues}
-        askers = last.askers if probes is None else self._make_askers(config, probes)
         self._beliefs.assign(owners)
-        self._built = Built(
-            config=config, pollers=MappingProxyType(pollers), askers=MappingProxyType(askers), built_at=clock.now()
-        )
+        self._built = Built(config=config, pollers=MappingProxyType(pollers), rounds=rounds, built_at=clock.now())
         self.healing.replace(config, made, resets)
         self._program_due = 0.0
-        if askers is not last.askers:
-            self._change_hosts(last, config)
+        if rounds is not last.rounds:
+            self._change_hosts(last.rounds, config)
         silent = {poller.queue.server for poller in last.pollers.values() if not poller.status.is_up}
         for poller in made.values():
             self._schedule(poller, FAILING if poller.queue.server in silent else POLLING)
@@ -199,18 +194,11 @@ class App:
 
         `beat` is called at its own interval by the same scheduler, in a thread that no poll can take from it.
         """
-        scheduler = self._scheduler = Scheduler(
-            executors={name: Pool(threads) for name, threads in THREADS.items()},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-            timezone=UTC,
-        )
-        # A poll that takes longer than its interval is no fault; how long it took is published.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        if self.healing.is_needed:
-            self.healing.keeper.keep()
+        scheduler = self._scheduler = Scheduler()
+        self.healing.begin(within_seconds=LEDGER_FIRST_SECONDS)
         for poller in self.pollers:
             self._schedule(poller)
-        self._schedule_askers()
+        self._built.rounds.start(scheduler)
         scheduler.add_job(
             self.healing.forget, "interval", executor=HEALING, days=1, next_run_time=clock.now() + FORGETS_AFTER
         )
@@ -246,47 +234,20 @@ class App:
             self._page.update(PROGRAM, [*program, *self._process.collect()])
         return self._page.get(page_format, is_compressed)
 
-    def _make_askers(self, config: Config, probes: Mapping[str, Probe]) -> dict[str, HostAsker]:
+    def _make_rounds(self, config: Config, probes: Mapping[str, Probe]) -> Rounds:
         """Begin to hold beliefs of these hosts, without forgetting what was seen, and make those that ask them."""
-        hosts = make_hosts(config)
-        self._beliefs = self._beliefs.begin_anew(hosts)
-        return {
-            host.name: HostAsker(
-                host.name,
-                probes[host.name],
-                self._beliefs,
-                memory_limit_bytes=options.worker_memory_limit,
-                publish=self._publish_hosts,
-            )
-            for host, options in ((host, config.hosts[host.name]) for host in hosts)
-        }
+        self._beliefs = self._beliefs.begin_anew(make_hosts(config))
+        return Rounds(config, probes, self._beliefs, publish=self._publish_host, tell=self._take_up_round)
 
-    def _change_hosts(self, last: Built, config: Config) -> None:
+    def _change_hosts(self, last: Rounds, config: Config) -> None:
+        """Have these hosts asked instead of the last ones."""
         for poller in self._built.pollers.values():
             self._take(poller.queue, poller.status, config.queues[poller.name])
-        self._publish_hosts(self._built.pollers)
+            self._publish_verdicts(poller.queue, poller.status, poller.fresh_until)
+        last.end()
+        self._built.rounds.publish()
         if self._scheduler:
-            for name in last.askers:
-                with suppress(JobLookupError):
-                    self._scheduler.remove_job(f"{HOSTS}{name}")
-            self._schedule_askers()
-        for asker in last.askers.values():
-            asker.close()
-
-    def _schedule_askers(self) -> None:
-        if self._scheduler is None:
-            return
-        for name, asker in self._built.askers.items():
-            every = self.config.hosts[name].ask_every.total_seconds()
-            self._scheduler.add_job(
-                asker.ask,
-                "interval",
-                id=f"{HOSTS}{name}",
-                executor=PROBING,
-                seconds=every,
-                jitter=every * JITTER,
-                next_run_time=clock.now() + FIRST_ASKED_AFTER,
-            )
+            self._built.rounds.start(self._scheduler)
 
     def _take(self, queue: Queue, status: QueueStatus, section: QueueSection) -> None:
         """Let the beliefs take up what a poll read."""
@@ -301,12 +262,16 @@ class App:
                 owner=queue,
             )
 
-    def _publish_hosts(self, queues: Collection[QueueName]) -> None:
-        """Publish what hosts said, and what is held of these queues since."""
-        self._page.update(HOSTS, collect_hosts(asker.status for asker in self.askers))
+    def _publish_host(self, asker: HostAsker, part: str, families: Iterable[Family]) -> None:
+        self._page.update(part, families, owner=asker)
+
+    def _take_up_round(self, queues: Collection[QueueName]) -> None:
+        """Publish what is held of these queues since a round, and heal them; keep what was seen in any case."""
         for poller in filter(None, map(self._built.pollers.get, queues)):
             self._publish_verdicts(poller.queue, poller.status, poller.fresh_until)
             self._heal_soon(poller.name)
+        if not queues:
+            self._do_soon(self.healing.keeper.keep, job=KEEPING)
 
     def _publish_verdicts(self, queue: Queue, status: QueueStatus, valid_until: float) -> None:
         held = self._beliefs.of(queue.name)
@@ -329,11 +294,18 @@ class App:
 
     def _heal_soon(self, queue: QueueName) -> None:
         """Have a pass made; one that is due already is the same, and while one runs, the next poll brings another."""
+        if not self.healing.heals(queue):
+            self._do_soon(self.healing.keeper.keep, job=KEEPING)
+            return
+        executor = AILING if self.healing.is_ailing(queue) else HEALING
+        self._do_soon(partial(self._heal, queue), job=f"{HEALS}{queue}", executor=executor)
+
+    def _do_soon(self, work: Callable[[], object], *, job: str, executor: str = HEALING) -> None:
+        """Have something done for healing, once where that job is due already."""
         scheduler = self._scheduler
         if scheduler and self.healing.is_needed:
             with suppress(SchedulerNotRunningError):
-                job, executor = f"{HEALS}{queue}", AILING if self.healing.is_ailing(queue) else HEALING
-                scheduler.add_job(self._heal, args=[queue], id=job, executor=executor, replace_existing=True)
+                scheduler.add_job(work, id=job, executor=executor, replace_existing=True)
 
     def _heal(self, queue: QueueName) -> None:
         poller = self._built.pollers.get(queue)

@@ -6,6 +6,7 @@ healed: a worker seen alive today is what makes its death exact tomorrow.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from threading import Thread
 from types import MappingProxyType
 from weakref import WeakSet
 
@@ -88,6 +89,17 @@ class Healing:
         """Return what is published of healing a queue."""
         pair = self._healers.get(queue)
         return pair[1].status if pair else HealStatus(queue=queue, mode="disabled")
+
+    def begin(self, *, within_seconds: float) -> None:
+        """Open the ledger, so that the first rounds are judged by what was seen before; one that hangs comes late."""
+        if self.is_needed:
+            opening = Thread(target=self.keeper.keep, name="opening", daemon=True)
+            opening.start()
+            opening.join(within_seconds)
+
+    def heals(self, queue: QueueName) -> bool:
+        """Whether a queue is healed, or rehearsed."""
+        return queue in self._healers
 
     def is_ailing(self, queue: QueueName) -> bool:
         """Whether the account that writes to a queue did not answer when it was last wanted."""

@@ -31,6 +31,9 @@ CHUNK_BYTES = 1 << 16
 LOGIN_BYTES = 1 << 20
 """The most that a host may send before it has let us in; paramiko 5.1 takes packets of 2 GiB (`packet.py`)."""
 END_SECONDS = 2.0
+CONNECTING_SHARE = 0.4
+"""Of the time: a kernel that is there takes a connection at once, however busy its machine is. Of 9 s that is time for
+three tries of TCP (tcp(7)), and a machine that is off holds up a thread for no longer."""
 
 WEAK = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
@@ -181,9 +184,10 @@ class Connection:
         self.doing = "looking up the name"
         addresses = look_up(self.target.address, within=_left(until))
         self.doing = "connecting"
+        ends = clock.monotonic_seconds() + CONNECTING_SHARE * _left(until)
         for rest in range(len(addresses), 0, -1):
             try:
-                return _reach(addresses[-rest], self.target.port, within=_left(until) / rest)
+                return _reach(addresses[-rest], self.target.port, within=_left(ends) / rest)
             except OSError:
                 if rest == 1:
                     raise

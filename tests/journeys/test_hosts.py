@@ -107,7 +107,7 @@ def test_check_says_what_it_can_tell_in_one_round(tmp_path: Path, worker: "subpr
     (queue,) = run("--config", config, "check", "--json").json["queues"]
     reasons = {attempt["pid"]: (attempt["verdict"], attempt["verdict_reason"]) for attempt in queue["attempts"]}
     assert reasons[worker.pid] == ("alive", "running")
-    assert reasons[1] == ("unknown", "not_identifiable")
+    assert reasons[1] in {("unknown", "not_identifiable"), ("unknown", "pid_namespace")}  # beside some container
     assert reasons[4_000_000][0] == "unknown"
     assert queue["orphaned"] == 0
 

@@ -41,8 +41,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def scheduler() -> Iterator[Scheduler]:
     """A scheduler as the program's own."""
-    defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-    running = Scheduler(job_defaults=defaults, timezone=UTC)
+    running = Scheduler()
     running.start()
     yield running
     running.shutdown(wait=True)
