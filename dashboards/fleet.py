@@ -149,7 +149,7 @@ PROGRAM: Final = (
         sort_by="Queuemedic",
     )
     .sized(8, 6)
-    .explained_by("InstanceDown"),
+    .explained_by("Down", "InstanceDown"),
     graph(
         "Age of the configuration",
         "How long ago the configuration in force was loaded, by the instance that did so last.",

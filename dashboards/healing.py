@@ -163,7 +163,9 @@ VERDICTS: Final = Row(
             Column("Jobs", total(now("worker_verdicts"), "queue", "host", "verdict", "reason")),
             sort_by="Jobs",
             links={"Queue": of_queue()},
-        ).sized(8),
+        )
+        .sized(8)
+        .explained_by("HostWithoutLiveWorker"),
     ),
 )
 
@@ -246,7 +248,7 @@ PROBES: Final = Row(
             Column("Of its limit", MEMORY, unit="percentunit", steps=UNDER_ONE),
             sort_by="Answers",
             ascending=True,
-        ),
+        ).explained_by("HostUnreachable", "WorkerMemoryHigh"),
         graph(
             "Hosts that answer, and silent ones",
             f"Of the hosts that are asked. {NO_HOST}.",

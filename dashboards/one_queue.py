@@ -129,7 +129,7 @@ BACKLOG: Final = Row(
             "Jobs in the table. Waiting jobs with none started are normal between two runs of cron.",
             Line(total(now("jobs"), "state"), "{{state}}"),
             stacked=True,
-        ).explained_by("BacklogGrowing"),
+        ).explained_by("BacklogGrowing", "BacklogNotConverging"),
         graph(
             "Waiting jobs by kind",
             "The five most frequent kinds of waiting jobs.",
@@ -142,7 +142,7 @@ BACKLOG: Final = Row(
             Line(top(4, most(age("oldest_waiting_timestamp_seconds"), "kind")), "{{kind}}"),
             limit("run_expected_every"),
             unit="s",
-        ).explained_by("NothingStarted", "ReportsOutdated"),
+        ).explained_by("NothingStarted", "RunMissed", "ReportsOutdated"),
     ),
 )
 
@@ -158,7 +158,7 @@ THROUGHPUT: Final = Row(
             unit="cpm",
         )
         .sized(6)
-        .explained_by("BacklogNotConverging"),
+        .explained_by("BacklogNotConverging", "NothingEnding"),
         graph(
             "Attempts per minute",
             "Attempts that were seen at a poll: those first seen, and those that were over at the next, by how."
@@ -303,7 +303,7 @@ STUCK: Final = Row(
             "Each under its first reason: no start time, never initialised, heartbeat lost, over age.",
             Line(total(now("stuck_jobs"), "reason"), "{{reason}}"),
             stacked=True,
-        ).explained_by("JobStuck", "JobWithoutStartTime", "NeverInitialised", "HeartbeatLost"),
+        ).explained_by("JobStuck", "JobRunsLong", "JobWithoutStartTime", "NeverInitialised", "HeartbeatLost"),
         graph(
             "Orphaned jobs by host",
             "Jobs whose worker is proven dead, not yet put back; the five hosts with most.",

@@ -7,7 +7,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import click
 import pytest
@@ -15,7 +15,9 @@ import pytest
 from exporter.catalogue import METRICS
 from queuemedic.cli import main as program
 
+from .linting import panels_of
 from .matching import Reader
+from .selectors import selectors_of
 from .shipped import (
     ROOT,
     RULE_FILES,
@@ -32,6 +34,7 @@ from .shipped import (
 RULES: Final = tuple(read_rules())
 ALERTING: Final = tuple(rule for rule in RULES if rule.alert)
 RECORDING: Final = tuple(rule for rule in RULES if rule.record)
+DASHBOARDS: Final = tuple(json.loads(file.read_text()) for file in (ROOT / "dashboards").glob("*.json"))
 SEVERITIES: Final = frozenset({"critical", "warning", "info"})
 ANNOTATIONS: Final = frozenset({"summary", "description", "runbook_url", "dashboard_url"})
 HEADINGS: Final = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
@@ -78,6 +81,10 @@ def generate() -> ModuleType:
     return module
 
 
+MEASURED: Final = {rule.record: set(read(rule)[0].selected) for rule in RECORDING}
+"""What each recorded metric is made of."""
+
+
 @pytest.mark.parametrize("rule", RULES, ids=by_name)
 def test_every_metric_and_label_exists(rule: Rule) -> None:
     """In the program's own catalogue, or in an earlier recording rule; and every pair of vectors can match."""
@@ -114,9 +121,29 @@ def test_the_dashboard_of_an_alert_is_there(rule: Rule) -> None:
     """With the variable that the link sets, to a label of the alert."""
     found = DASHBOARD_URL.fullmatch(rule.annotations["dashboard_url"])
     assert found
-    boards = [json.loads(file.read_text()) for file in (ROOT / "dashboards").glob("*.json")]
-    variables = {board["uid"]: {entry["name"] for entry in board["templating"]["list"]} for board in boards}
+    variables = {board["uid"]: {entry["name"] for entry in board["templating"]["list"]} for board in DASHBOARDS}
     assert {found["variable"]} - {None} <= variables[found["uid"]]
+
+
+@pytest.mark.parametrize("rule", ALERTING, ids=by_name)
+def test_the_dashboard_of_an_alert_shows_what_it_is_about(rule: Rule) -> None:
+    """A panel there links to its runbook, and one that does asks for a metric that the alert rests on.
+
+    An instance that is down publishes nothing; what the others publish of themselves is queuemedic_build_info.
+    """
+    rests_on = {name for selected in read(rule)[0].selected for name in MEASURED.get(selected, [selected])}
+    wanted = {"queuemedic_build_info" if name == "up" else name for name in rests_on}
+    found = DASHBOARD_URL.fullmatch(rule.annotations["dashboard_url"])
+    assert found
+    [board] = [board for board in DASHBOARDS if board["uid"] == found["uid"]]
+    linking = [panel for panel in panels_of(board) if _links_to(panel, rule.annotations["runbook_url"])]
+    shown = {one.metric for panel in linking for query in panel["targets"] for one in selectors_of(query["expr"])}
+    assert linking
+    assert shown & wanted
+
+
+def _links_to(panel: Any, runbook: str) -> bool:
+    return any(link["url"] == f"${{runbooks}}{Path(runbook).name}" for link in panel["links"])
 
 
 @pytest.mark.parametrize("rule", RULES, ids=by_name)
