@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TypeVar
 
 from exporter.jobs import AttemptKey, DriverValue, JobId
-from exporter.views import AttemptView, HealingView, HealView, HostView, QueueFigures, QueueView
+from exporter.views import AttemptView, HealingView, HealView, HostView, QueueView
 
 from .beliefs import QueueBeliefs
 from .candidates import Candidate
@@ -21,8 +20,6 @@ from .refusals import Refusal
 from .tallying import HealStatus
 from .verdicts import Verdict
 
-V = TypeVar("V", bound=QueueFigures)
-
 
 def show_verdicts(view: QueueView, held: QueueBeliefs | None) -> QueueView:
     """Return the view with what is held of each started job's worker."""
@@ -31,14 +28,14 @@ def show_verdicts(view: QueueView, held: QueueBeliefs | None) -> QueueView:
     verdicts = {key.job_id: verdict for key, verdict in held.verdicts.items()}
     attempts = tuple(show_verdict(attempt, verdicts.get(JobId(attempt.job_id))) for attempt in view.attempts)
     stuck_alive = sum(one.stuck_reason is not None and one.verdict == Liveness.ALIVE for one in attempts)
-    return count_verdicts(view.model_copy(update={"attempts": attempts}), held, stuck_alive=stuck_alive)
+    counts = count_verdicts(held) | {"stuck_alive": stuck_alive}
+    return view.model_copy(update={"attempts": attempts, **counts})
 
 
-def count_verdicts(view: V, held: QueueBeliefs, *, stuck_alive: int) -> V:
-    """Return the view with how many jobs are orphaned, and of how many nobody can tell."""
+def count_verdicts(held: QueueBeliefs) -> dict[str, int]:
+    """Count the orphaned jobs of a queue, and those of which nobody can tell, by the names of a view's fields."""
     counted = Counter(verdict.value for verdict in held.verdicts.values())
-    known = {"orphaned": counted[Liveness.DEAD], "unjudged": counted[Liveness.UNKNOWN], "stuck_alive": stuck_alive}
-    return view.model_copy(update=known)
+    return {"orphaned": counted[Liveness.DEAD], "unjudged": counted[Liveness.UNKNOWN]}
 
 
 def show_verdict(attempt: AttemptView, verdict: Verdict | None) -> AttemptView:

@@ -101,12 +101,12 @@ def _with(app: App, name: str, show: Callable[[App, Poller], T], nothing: T) -> 
 def _list(app: App, poller: Poller) -> ListedQueueView:
     """Show a queue without its started jobs; costs a look at each of those that are stuck or judged, and no more."""
     status, held = poller.status, app.believe(poller.name)
-    view = list_queue(status, poller.error).model_copy(update=_standing(app, poller))
-    if held is None or status.reading is None:
-        return view
-    verdicts = held.verdicts
-    stuck_alive = sum(key in verdicts and verdicts[key].value is Liveness.ALIVE for key in status.reading.facts.stuck)
-    return count_verdicts(view, held, stuck_alive=stuck_alive)
+    known = _standing(app, poller)
+    if held is not None and status.reading is not None:
+        verdicts, stuck = held.verdicts, status.reading.facts.stuck
+        alive = sum(key in verdicts and verdicts[key].value is Liveness.ALIVE for key in stuck)
+        known |= count_verdicts(held) | {"stuck_alive": alive}
+    return list_queue(status, poller.error).model_copy(update=known)
 
 
 def _show(app: App, poller: Poller) -> QueueView:

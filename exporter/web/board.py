@@ -1,7 +1,7 @@
 """Put together what the pages show, from views; pure but for asking the source.
 
-However many queues there are, the page is bounded: those in trouble come first and in full, as many as fit; the others
-are a wall of names, each with its level and what waits, and beyond that a number.
+However many queues there are, the page is bounded. A few are all shown in full, those in trouble first; of many only
+those that are not well, as far as they fit: the others are a wall of names, each with what waits, and then a number.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from exporter.views import AttemptView, ListedQueueView, PauseView, QueueFigures
 
 from .plots import Plot, count_ended, plot_backlog, plot_throughput, rate
 from .remarks import Level, Remark, oldest_waiting, remark, worst
-from .rows import HealRow, HostRow, JobRow, make_heal, make_hosts, make_job, rank_job, show_signal
+from .rows import HealRow, HostRow, JobRow, make_heals, make_hosts, make_job, rank_job, show_signal
 from .source import LookBack, Source
 from .words import MODES, count, show_rate, show_span
 
@@ -61,6 +61,7 @@ class Fleet:
     left_out: int
     jobs: tuple[JobRow, ...]
     started: int
+    unread: int
     hosts: tuple[HostRow, ...]
     hosts_left_out: int
     heals: tuple[HealRow, ...]
@@ -87,23 +88,25 @@ def make_fleet(source: Source, *, now: datetime) -> Fleet:
     views, seconds, back = source.list_queues(), source.seconds(), source.look_back()
     judged = [(view, _remark(view, source, seconds=seconds, now=now, back=back)) for view in views]
     judged.sort(key=lambda pair: worst(pair[1]))
-    rows = tuple(_make_row(view, remarks, source, seconds=seconds) for view, remarks in judged[:ROWS])
-    rest = judged[ROWS : ROWS + WALL]
+    whole = sum(len(judged) <= ROWS or worst(remarks) < Level.GOOD for _, remarks in judged[:ROWS])
+    rows = tuple(_make_row(view, remarks, source, seconds=seconds) for view, remarks in judged[:whole])
+    rest = judged[whole : whole + WALL]
     levels = Counter(worst(remarks) for _, remarks in judged)
     hosts = make_hosts(source.list_hosts(), views)
     return Fleet(
         now=now,
         level=min(levels, default=Level.WARN),
         headline=_headline(levels, views),
-        counts=_counts(levels),
+        counts=_counts(levels, silent=sum(row.is_asked and row.level is Level.BAD for row in hosts)),
         rows=rows,
         wall=tuple(Brick(queue=view.queue, level=worst(remarks), waiting=view.waiting) for view, remarks in rest),
-        left_out=max(0, len(judged) - ROWS - WALL),
+        left_out=max(0, len(judged) - whole - WALL),
         jobs=tuple(map(make_job, _worst_jobs([view for view, _ in judged], source))),
         started=sum(view.started or 0 for view in views),
+        unread=sum(view.started is None for view in views),
         hosts=tuple(hosts[:HOSTS]),
         hosts_left_out=max(0, len(hosts) - HOSTS),
-        heals=tuple(make_heal(one, now=now) for one in reversed(back.heals[-HEALS:])),
+        heals=make_heals(back.heals, now=now, most=HEALS),
         pause=next((pause for pause in back.pauses if pause.queue is None), None),
         look_back=back,
     )
@@ -125,7 +128,7 @@ def make_one(source: Source, queue: str, *, now: datetime) -> One | None:
         mode=MODES.get(view.healing.mode if view.healing else "disabled", ""),
         jobs=tuple(make_job(one) for one in sorted(view.attempts, key=rank_job)[:JOBS_OF_ONE]),
         hosts=tuple(hosts[:HOSTS]),
-        heals=tuple(make_heal(one, now=now) for one in reversed(heals[-HEALS:])),
+        heals=make_heals(heals, now=now, most=HEALS),
         signals=tuple(show_signal(name, value, now=now) for name, value in view.signals.items()),
         look_back=back,
     )
@@ -178,6 +181,8 @@ def _headline(levels: Counter[Level], views: Sequence[object]) -> str:
     return "The queue is well" if whole == 1 else f"All {whole:,} queues are well"
 
 
-def _counts(levels: Counter[Level]) -> str:
+def _counts(levels: Counter[Level], *, silent: int) -> str:
     words = {Level.BAD: "in trouble", Level.WARN: "worth a look", Level.GOOD: "well"}
-    return ", ".join(f"{levels[level]:,} {text}" for level, text in words.items() if levels[level])
+    counted = ", ".join(f"{levels[level]:,} {text}" for level, text in words.items() if levels[level])
+    hosts = f"{count(silent, 'host')} cannot be asked" if silent else ""
+    return " · ".join(part for part in (counted if len(levels) > 1 else "", hosts) if part)

@@ -18,21 +18,22 @@ RUN_LATE_FACTOR = 1.5
 
 
 class Level(IntEnum):
-    """How bad it is; the worst first."""
+    """How bad it is; the worst first. What is plain is neither good nor bad."""
 
     BAD = 0
     WARN = 1
     GOOD = 2
+    PLAIN = 3
 
     @property
     def word(self) -> str:
         """What is said beside the colour."""
-        return ("trouble", "look", "well")[self]
+        return ("trouble", "look", "well", "plain")[self]
 
     @property
     def mark(self) -> str:
         """What is shown beside the colour."""
-        return ("✗", "!", "✓")[self]
+        return ("✗", "!", "✓", "·")[self]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,11 @@ from .remarks import Level, remark_host
 from .words import REFUSALS, RESULTS, STUCK, VERDICTS, show_bytes, show_number, show_span, show_time
 
 MARKS: Final[Mapping[str | None, Level]] = MappingProxyType(
-    {"alive": Level.GOOD, "dead": Level.BAD, "unknown": Level.WARN}
+    {"alive": Level.GOOD, "dead": Level.BAD, "unknown": Level.PLAIN}
 )
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({"none": "no host recorded", "other": "other hosts"})
 ABOUT: Final = ("site", "date1", "segment", "plugin", "report")
+FOR_THE_MOMENT: Final = ("unconfirmed", "too_young")
 UNLOAD: Final = ("load_average", "processors")
 """Evidence that says nothing about one worker."""
 
@@ -66,7 +67,7 @@ class HealRow:
 def make_job(view: AttemptView) -> JobRow:
     """Make the row of a started job."""
     identity = "\0".join((view.queue, view.job_id, view.host or "", view.pid_text or ""))
-    level = MARKS.get(view.verdict, Level.GOOD)
+    level = MARKS.get(view.verdict, Level.PLAIN)
     if view.stuck_reason and level is not Level.BAD:
         level = Level.WARN if view.verdict == "alive" else Level.BAD
     reason = VERDICTS.get(view.verdict_reason or "", view.verdict_reason or "")
@@ -102,9 +103,10 @@ def _about(view: AttemptView) -> str:
     """Say what the system says of a job; of Matomo's, what it rebuilds."""
     detail = view.detail
     if "site" in detail:
-        words = [f"{name} {detail[name]}" if name == "site" else str(detail[name] or "") for name in ABOUT]
-        words[2] = f"segment {words[2][:8]}…" if words[2] else ""
-        return " ".join(word for word in words if word)
+        said = {name: detail.get(name) for name in ABOUT}
+        said["site"] = f"site {said['site']}"
+        said["segment"] = f"segment {str(said['segment'])[:8]}…" if said["segment"] else None
+        return " ".join(str(word) for word in said.values() if word)
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in detail.items() if value not in (None, ""))
 
 
@@ -125,7 +127,7 @@ def _make_host(name: str, view: HostView | None, loads: Sequence[LoadView]) -> H
     ratio = view.load_average / view.processors if view and view.load_average is not None and view.processors else None
     if view is None:
         is_a_host = name not in NOBODY
-        level, said = Level.WARN if is_a_host else Level.GOOD, "is not asked" if is_a_host else ""
+        level, said = Level.PLAIN, "is not asked" if is_a_host else ""
     else:
         level, said = Level.GOOD if view.up else Level.BAD if view.reason else Level.WARN, remark_host(view)
     memory = ""
@@ -147,11 +149,26 @@ def _make_host(name: str, view: HostView | None, loads: Sequence[LoadView]) -> H
     )
 
 
-def make_heal(view: HealView, *, now: datetime) -> HealRow:
-    """Make the row of what was put back or refused."""
+def make_heals(views: Sequence[HealView], *, now: datetime, most: int) -> tuple[HealRow, ...]:
+    """Make the rows of what was put back or refused, the newest first.
+
+    That a job was left alone for the moment is no news once it is back.
+    """
+    rows: list[HealRow] = []
+    back: set[tuple[str, str, str | None, str | None]] = set()
+    for view in reversed(views):
+        identity = view.queue, view.job_id, view.host, view.pid_text
+        if view.result == "reset":
+            back.add(identity)
+        if len(rows) < most and not (view.refusal in FOR_THE_MOMENT and identity in back):
+            rows.append(_make_heal(view, now=now))
+    return tuple(rows)
+
+
+def _make_heal(view: HealView, *, now: datetime) -> HealRow:
     because = view.refusal or view.verdict_reason or ""
     words = REFUSALS.get(because) if view.refusal else VERDICTS.get(because)
-    level = {"reset": Level.GOOD, "failed": Level.BAD}.get(view.result or "", Level.WARN)
+    level = {"reset": Level.GOOD, "failed": Level.BAD}.get(view.result or "", Level.PLAIN)
     return HealRow(
         view=view,
         level=level,

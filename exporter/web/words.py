@@ -116,9 +116,9 @@ def count(number: int, thing: str) -> str:
 
 
 def show_rate(per_second: float) -> str:
-    """Show how often something happens, in the unit that needs no fraction."""
+    """Show how often something happens, in the smallest unit in which it does so at least once."""
     for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
-        if per_second * seconds >= 10 or unit == "h":
+        if per_second * seconds >= 1 or unit == "h":
             break
     shown = per_second * seconds
     return f"{shown:,.0f}/{unit}" if shown >= 10 or shown == 0 else f"{shown:.2g}/{unit}"
