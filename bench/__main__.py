@@ -1,17 +1,19 @@
 """`python -m bench [PART…]`: measure, write bench/results/<part>.csv, print the tables; all parts but the soak."""
 
+import logging
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import click
+import structlog
 
 from tests.lab import run
 
 from .lines import RESULTS, Table
 from .part import Scale
 
-PARTS: Final = ("poll", "scrape", "memory", "start")
+PARTS: Final = ("poll", "scrape", "memory", "hosts", "queues", "start")
 LONG: Final = ()
 
 
@@ -24,6 +26,7 @@ LONG: Final = ()
 def main(parts: tuple[str, ...], *, rows: int, rounds: int, quick: bool, into: Path) -> None:
     """Measure Queuemedic beside its peers."""
     scale = Scale(rows=5_000, rounds=2, is_quick=True) if quick else Scale(rows=rows, rounds=rounds)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     lab = run.begin()
     try:
         for part in parts or PARTS:

@@ -84,14 +84,18 @@ class Ground:
 
 
 @contextmanager
+def server(pool: str) -> Iterator[MariaDb]:
+    """Run a server with so much memory for tables."""
+    with MariaDb(options=[option.format(pool=pool) for option in OPTIONS]) as running:
+        yield running
+
+
+@contextmanager
 def seeded(rows: int, **how: Any) -> Iterator[Ground]:
     """Run a server with a queue of so many rows; all of them fit into its memory."""
     pool = "512M" if rows <= 1_000_000 else f"{512 * rows // 1_000_000}M"
-    with (
-        MariaDb(options=[option.format(pool=pool) for option in OPTIONS]) as server,
-        server.database() as database,
-    ):
-        matomo.create_tables(server, database)
-        ground = Ground(server=server, database=database)
+    with server(pool) as running, running.database() as database:
+        matomo.create_tables(running, database)
+        ground = Ground(server=running, database=database)
         ground.seed(rows, **how)
         yield ground

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -41,7 +41,7 @@ def query_exporter(url: str, figures: Sequence[Figure], *, every_seconds: int | 
     return over({"db": url}, figures, every_seconds=every_seconds)
 
 
-def over(databases: dict[str, str], figures: Sequence[Figure], *, every_seconds: int | None = None) -> Exporter:
+def over(databases: Mapping[str, str], figures: Sequence[Figure], *, every_seconds: int | None = None) -> Exporter:
     """Publish these figures of several databases."""
     installed = program()
 
