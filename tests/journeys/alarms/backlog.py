@@ -6,7 +6,7 @@ from tests.lab.matomo import Archiver
 from tests.lab.waiting import wait_until
 
 from .scale import limit
-from .scenario import DAY, NEVER, TABLE, MatomoScenario, Values
+from .scenario import DAY, NEVER_LATE, TABLE, MatomoScenario, Values
 
 
 class BacklogGrowing(MatomoScenario):
@@ -70,7 +70,7 @@ class RunMissed(MatomoScenario):
 class NothingEnding(MatomoScenario):
     """The archiver's three workers hang, and a job waits behind them."""
 
-    options: ClassVar[Values] = {"stuck_after": NEVER}
+    options: ClassVar[Values] = {**NEVER_LATE}
 
     def begin(self) -> None:
         self.add(4)

@@ -3,12 +3,12 @@
 from typing import ClassVar, Final
 
 from tests.faults.healed_queue import start_worker
-from tests.lab.orphans import changed
+from tests.lab.orphans import HOST, changed
 from tests.lab.proxy import Mode, Proxy
 from tests.lab.waiting import wait_until
 
 from .scale import limit
-from .scenario import NEVER, TABLE, MatomoScenario, Values
+from .scenario import NEVER_LATE, TABLE, MatomoScenario, Values
 
 MANY: Final = 25
 WHY: Final = "moving the database"
@@ -24,7 +24,7 @@ class HealingScenario(MatomoScenario):
     """A queue whose jobs are put back."""
 
     board = "queuemedic-healing?var-queue"
-    options: ClassVar[Values] = {"stuck_after": NEVER}
+    options: ClassVar[Values] = {**NEVER_LATE}
     healing: ClassVar[Values] = {"mode": "reset"}
     also = ON_THE_WAY
 
@@ -46,7 +46,7 @@ class HealingScenario(MatomoScenario):
 class HealingStopped(HealingScenario):
     """What the account that writes asks gets no answer, so that a pass does not end."""
 
-    options: ClassVar[Values] = {"stuck_after": NEVER, "stale_after": limit("1h"), "poll_timeout": "2m"}
+    options: ClassVar[Values] = {**NEVER_LATE, "stale_after": limit("1h"), "poll_timeout": "2m"}
 
     def section(self) -> Values:
         self._proxy = self.undo.enter_context(Proxy(self.server.port))
@@ -121,8 +121,9 @@ class JobQuarantined(HealingScenario):
         self.until_back(self._job)
         worker = self.worker()
         self.sql(
-            f"UPDATE {TABLE} SET status = 1, ts_started = NOW(), processing_host = @@hostname, process_id = %s"
+            f"UPDATE {TABLE} SET status = 1, ts_started = NOW(), processing_host = %s, process_id = %s"
             " WHERE idinvalidation = %s",
+            HOST,
             worker.pid,
             self._job,
         )

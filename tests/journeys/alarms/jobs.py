@@ -16,7 +16,7 @@ class JobRunsLong(MatomoScenario):
     """A worker is at one job for longer than `stuck_after`."""
 
     labels: ClassVar[Values] = {"host": HOST}
-    options: ClassVar[Values] = {"stuck_after": limit("30m")}
+    options: ClassVar[Values] = {"stuck_after": limit("1h")}
 
     def begin(self) -> None:
         self.claim(self.worker().pid)

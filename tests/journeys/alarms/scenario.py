@@ -7,8 +7,10 @@ explains what is told of another; a thread of its own leads it from the cause to
 import re
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,8 +28,8 @@ from .watch import DOCS, GRAFANA, Watch
 JOB: Final = "queuemedic"
 TABLE: Final = "matomo_archive_invalidations"
 DAY, WEEK = 1, 2
-SECONDS_TO_BE_TOLD: Final = 120.0
-SECONDS_TO_BE_OVER: Final = 120.0
+SECONDS_TO_BE_TOLD: Final = 200.0
+SECONDS_TO_BE_OVER: Final = 200.0
 FLOWING: Final = 3
 """How many steps a job of the flow stays: no poll misses it."""
 QUICK: Final = {"poll_every": "1s", "poll_timeout": "20s", "max_duty": 1, "stale_after": limit("3h")}
@@ -41,6 +43,7 @@ LIMITS: Final = {
 }
 """The program's own for Matomo, shortened like the rules."""
 NEVER: Final = "1d"
+NEVER_LATE: Final[Mapping[str, str]] = MappingProxyType({"stuck_after": NEVER, "timeout_after": NEVER})
 
 Values = dict[str, Any]
 

@@ -9,7 +9,7 @@ from tests.lab.hosts import Partition
 from tests.lab.orphans import HOST
 
 from .scale import limit
-from .scenario import JOB, NEVER, MatomoScenario, Values
+from .scenario import JOB, NEVER_LATE, MatomoScenario, Values
 
 BYTES: Final = 100 << 20
 LARGE: Final = f"block = b'x' * {BYTES}; import sys; sys.stdin.read()"
@@ -70,7 +70,7 @@ class HostImbalance(MatomoScenario):
     """Of two hosts that work on a queue, one has nearly all of it, until the other one takes its share."""
 
     labels: ClassVar[Values] = {"host": "left"}
-    options: ClassVar[Values] = {"stuck_after": NEVER, "timeout_after": NEVER}
+    options: ClassVar[Values] = {**NEVER_LATE}
 
     def begin(self) -> None:
         for host, jobs in (("left", 9), ("right", 1)):
@@ -87,7 +87,7 @@ class HostWithoutLiveWorker(MatomoScenario):
 
     board = "queuemedic-healing?var-queue"
     labels: ClassVar[Values] = {"host": HOST}
-    options: ClassVar[Values] = {"stuck_after": NEVER}
+    options: ClassVar[Values] = {**NEVER_LATE}
 
     def begin(self) -> None:
         self._child = self.undo.enter_context(subprocess.Popen(["sh", "-c", "read line"], stdin=subprocess.PIPE))
@@ -119,4 +119,5 @@ class HostUnreachable(MatomoScenario):
 
     def end(self) -> None:
         self.clear()
+        self.watch.until(f'sum(queuemedic_jobs{{queue="{self.queue}"}}) == 0')
         self._host.connect()
