@@ -13,7 +13,7 @@ from tests.lab import run
 from .lines import RESULTS, Table
 from .part import Scale
 
-PARTS: Final = ("poll", "scrape", "memory", "hosts", "queues", "heal", "start")
+PARTS: Final = ("poll", "scrape", "memory", "hosts", "queues", "heal", "start", "growth")
 LONG: Final = ()
 
 

@@ -8,7 +8,7 @@ and the same host keys, as a script that looks after workers would.
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -42,49 +42,78 @@ def measure(scale: Scale) -> Table:
     table = Table()
     number, pids = (2, 3) if scale.is_quick else (HOSTS, PIDS)
     case = f"{number * pids:,} pids on {number} hosts, {AT_ONCE} hosts at a time"
-    with ExitStack() as stack:
-        try:
-            lab = stack.enter_context(Hosts())
-            site = stack.enter_context(Site(stack.enter_context(server("64M")), run.scratch("site")))
-            hosts = [_host(lab, site, f"web{index:02}", pids) for index in range(number)]
-            logins = [_login(host) for host in hosts]
-        except (NotAllowed, NotInstalled) as reason:
-            table.say(case, NAME, f"not measured: {reason}")
-            return table
-        config = load(site.configure({host.name: host.options(**ASKED) for host in hosts}), os.environ, OPTIONS)
-        threads = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
-
-        def begin() -> App:
-            """Build the program, and let it read its queue."""
-            app = App(config)
-            stack.callback(_end, app)
-            app.pollers[0].poll()
-            return app
-
-        def ask(app: App) -> Figures:
-            costs = _costs(lambda: _all(threads, [asker.ask for asker in app.askers]))
-            silent = [asker.status.name for asker in app.askers if not asker.status.is_up]
-            if silent:
-                raise AssertionError(f"{silent} do not answer")
-            return costs
-
-        running = begin()
-        ask(running)
-        subjects = {
-            LOGIN: lambda: _costs(lambda: _all(threads, logins)),
-            ROUTINE: lambda: ask(running),
-            FIRST: lambda: ask(begin()),
-        }
-        for figure, measured in interleave(subjects, scale.rounds).items():
-            budgets = scale.budgets(PROMISES) if figure == "s" else None
-            table.add(case, figure, measured, against=(LOGIN,), budgets=budgets)
+    try:
+        with ExitStack() as stack:
+            site, hosts = _make(stack, number, pids)
+            threads = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+            program = Asked(site, hosts, threads)
+            stack.callback(program.close)
+            running = program.begin()
+            program.ask(running)
+            subjects = {
+                LOGIN: lambda: _costs(lambda: _all(threads, map(_login, hosts))),
+                ROUTINE: lambda: program.ask(running),
+                FIRST: lambda: program.ask(program.begin()),
+            }
+            for figure, measured in interleave(subjects, scale.rounds).items():
+                budgets = scale.budgets(PROMISES) if figure == "s" else None
+                table.add(case, figure, measured, against=(LOGIN,), budgets=budgets)
+    except (NotAllowed, NotInstalled) as reason:
+        table.say(case, NAME, f"not measured: {reason}")
     return table
 
 
-def _end(app: App) -> None:
-    for asker in app.askers:
-        asker.close()
-    app.close(within_seconds=10)
+def rounds_of(numbers: Sequence[int], rounds: int) -> Iterator[tuple[int, dict[str, list[float]]]]:
+    """Give the figures of routine rounds of the first so many of the same hosts; raises NotAllowed, NotInstalled."""
+    with ExitStack() as stack:
+        site, hosts = _make(stack, max(numbers), PIDS)
+        threads = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        for number in numbers:
+            program = Asked(site, hosts[:number], threads)
+            try:
+                running = program.begin()
+                measured = interleave({ROUTINE: lambda: program.ask(running)}, rounds, warm_up=2)  # noqa: B023
+                yield number, {figure: by_subject[ROUTINE] for figure, by_subject in measured.items()}
+            finally:
+                program.close()
+
+
+class Asked:
+    """The program over these hosts, in this process, without its timers."""
+
+    def __init__(self, site: Site, hosts: Sequence[Host], threads: ThreadPoolExecutor) -> None:
+        sections = {host.name: host.options(**ASKED) for host in hosts}
+        self._config = load(site.configure(sections), os.environ, OPTIONS)
+        self._threads = threads
+        self._apps: list[App] = []
+
+    def begin(self) -> App:
+        """Build it anew, without connections to hosts, and let it read its queue."""
+        app = App(self._config)
+        self._apps.append(app)
+        app.pollers[0].poll()
+        return app
+
+    def ask(self, app: App) -> Figures:
+        """Make one round."""
+        costs = _costs(lambda: _all(self._threads, [asker.ask for asker in app.askers]))
+        silent = [asker.status.name for asker in app.askers if not asker.status.is_up]
+        if silent:
+            raise AssertionError(f"{silent} do not answer")
+        return costs
+
+    def close(self) -> None:
+        """Close what was built."""
+        for app in self._apps:
+            for asker in app.askers:
+                asker.close()
+            app.close(within_seconds=10)
+
+
+def _make(stack: ExitStack, number: int, pids: int) -> tuple[Site, list[Host]]:
+    lab = stack.enter_context(Hosts())
+    site = stack.enter_context(Site(stack.enter_context(server("64M")), run.scratch("site")))
+    return site, [_host(lab, site, f"web{index:03}", pids) for index in range(number)]
 
 
 def _host(lab: Hosts, site: Site, name: str, pids: int) -> Host:
@@ -97,6 +126,7 @@ def _host(lab: Hosts, site: Site, name: str, pids: int) -> Host:
 
 
 def _login(host: Host) -> Callable[[], object]:
+    host.options()  # writes the file of known hosts
     command = [
         program("ssh", package="openssh-client"),
         *("-F", "none", "-i", str(host.key_file)),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from sqlalchemy import make_url
 
@@ -70,9 +71,8 @@ def measure(scale: Scale) -> Table:
     case = f"{queues:,} queues every {every} s, for {INTERVALS} intervals"
     with seeded(ROWS, one_started_in=50) as ground:
         urls = _make_databases(ground.server, ground.database, queues)
-        sections = {name: matomo_queue(url, poll_every=f"{every}s", max_duty=1) for name, url in urls.items()}
         makers: dict[str, tuple[Callable[[], AbstractContextManager[Exporter]], Reading]] = {
-            NAME: (lambda: queuemedic(sections), OURS),
+            NAME: (lambda: queuemedic(_sections(urls, every)), OURS),
             nearest.NAME: (lambda: nearest.over(urls, PLAIN, every_seconds=every), THEIRS),
         }
         found: dict[str, dict[str, list[float]]] = defaultdict(dict)
@@ -90,6 +90,18 @@ def measure(scale: Scale) -> Table:
         promised = {(NAME, ""): Budget(limit=limit, promise=f"1,000 queues every 30 s: {promise}")} if limit else {}
         table.add(case, figure, measured, against=(nearest.NAME,), budgets=scale.budgets(promised))
     return table
+
+
+def watch_ours(number: int, *, every: int, scrape_every: float) -> Mapping[str, float]:
+    """Watch Queuemedic with so many queues."""
+    with seeded(ROWS, one_started_in=50) as ground:
+        urls = _make_databases(ground.server, ground.database, number)
+        with queuemedic(_sections(urls, every)) as exporter:
+            return _watch(exporter, OURS, number, every, scrape_every)
+
+
+def _sections(urls: Mapping[str, str], every: int) -> dict[str, dict[str, Any]]:
+    return {name: matomo_queue(url, poll_every=f"{every}s", max_duty=1) for name, url in urls.items()}
 
 
 def _make_databases(server: MariaDb, template: str, number: int) -> Mapping[str, str]:
