@@ -1,22 +1,24 @@
-"""Write the reference pages that are made from the code: metrics, configuration, commands.
+"""Write the reference pages that are made from the code: metrics, configuration, commands, the JSON API.
 
 `python docs/generate.py` writes them into docs/reference; with `--check` it writes nothing, names the pages that differ
-and exits 1. In: the catalogue of metrics, the models of the configuration, each command's own help.
+and exits 1. In: the catalogue of metrics, the models of the configuration, each command's own help, the views.
 What the code does not say is here, as data: what a key is for, and which metric no part of this version publishes.
 """
 
 import argparse
+import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from exporter import views
 from exporter.catalogue import PROGRAM_METRICS, QUEUE_METRICS, Metric, Type
 from exporter.collector import RUN_OUTCOMES
 from exporter.errors import ConfigurationError
@@ -28,6 +30,7 @@ from exporter.queues.matomo.names import KINDS, SCOPES
 from exporter.queues.table import Columns
 from exporter.queues.table.options import WorkerOptions
 from exporter.tracker import Ending
+from exporter.web import api
 from healers.metrics import MODES, PROBE_OUTCOMES
 from healers.options import HealingOptions, HostOptions, LedgerOptions
 from healers.reasons import Liveness, Reason
@@ -286,12 +289,54 @@ Of several exit codes, `check` gives the first of 2, 3, 1.
 """
 
 
+API_HEAD: Final = """\
+# JSON
+
+What `--json` prints is what the web server says at `/api/v1`: the same views, in the same shapes.
+
+A duration is a number of seconds, and its name ends in `_seconds`.
+An instant is RFC 3339 in UTC.
+What is not known is null, not missing; a field may be added, and is not renamed or removed, within one `version`.
+
+## Addresses
+
+They are for reading only: any method but GET and HEAD is refused with 405.
+An answer is at most a second old, not to be kept (`Cache-Control: no-store`), and compressed where that is asked for.
+What is wrong is told as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it, with status, `title` and `detail`.
+A password, certificates and the limit of requests in `web.config_file` hold for all of it.
+"""
+API_VIEWS: Final = """\
+```sh
+curl --silent http://localhost:9847/api/v1/queues
+```
+
+## Views
+"""
+SHOWN: Final = (
+    views.QueueView,
+    views.AttemptView,
+    views.KindView,
+    views.LoadView,
+    views.ScopeView,
+    views.ReportView,
+    views.GroupView,
+    views.HealingView,
+    views.HostView,
+    views.HealView,
+)
+
+
 def main(arguments: Sequence[str] | None = None, *, folder: Path = REFERENCE) -> int:
     """Write the pages, or with `--check` compare them; the exit code."""
     parser = argparse.ArgumentParser(description="Write docs/reference from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the pages that differ")
     is_check = parser.parse_args(arguments).check
-    pages = {"metrics.md": metrics_page(), "configuration.md": configuration_page(), "commands.md": commands_page()}
+    pages = {
+        "metrics.md": metrics_page(),
+        "configuration.md": configuration_page(),
+        "commands.md": commands_page(),
+        "api.md": api_page(),
+    }
     differing = [name for name, text in pages.items() if _read(folder / name) != text]
     for name in differing:
         if is_check:
@@ -365,6 +410,51 @@ def commands_page() -> str:
     for context in _contexts(root):
         parts += [f"## `{context.command_path}`", f"```text\n{context.get_help()}\n```"]
     return _page(*parts)
+
+
+def api_page() -> str:
+    """Every address of the JSON API, and every field of what it answers."""
+    answers = {
+        **{path: render.__doc__ or "" for path, render in api.LISTS.items()},
+        api.ATTEMPTS: api.show_attempts.__doc__ or "",
+    }
+    told = _tell_fields(Path(views.__file__))
+    parts = [API_HEAD, _table(("Address", "Answers"), ((f"`{path}`", answers[path]) for path in sorted(answers)))]
+    parts.append(API_VIEWS)
+    for view in SHOWN:
+        meanings = {name: text for one in reversed(view.mro()) for name, text in told.get(one.__name__, {}).items()}
+        rows = ((f"`{name}`", _type(field.annotation), meanings[name]) for name, field in view.model_fields.items())
+        parts += [f"### {view.__name__}", view.__doc__ or "", _table(("Field", "Value", "Meaning"), rows)]
+    return _page(*parts)
+
+
+def _tell_fields(module: Path) -> Mapping[str, Mapping[str, str]]:
+    """Return what the line below each field says, by the names of class and field; empty where there is none."""
+    told: dict[str, dict[str, str]] = {}
+    for node in ast.parse(module.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            fields = told.setdefault(node.name, {})
+            for statement, below in zip(node.body, [*node.body[1:], None], strict=True):
+                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                    is_told = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+                    text = str(ast.literal_eval(below.value)) if is_told and isinstance(below, ast.Expr) else ""
+                    fields[statement.target.id] = " ".join(text.split())
+    return told
+
+
+def _type(annotation: object) -> str:
+    """Say what a value is in JSON."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
+        return f"list of {_type(inner[0])}"
+    if origin is dict:
+        return f"mapping to {_type(inner[1])}"
+    if inner:
+        return " or ".join(_type(one) for one in inner)
+    words = {str: "text", bool: "true or false", int: "whole number", float: "number", type(None): "null"}
+    return words.get(annotation, "instant")  # type: ignore[call-overload,no-any-return]
 
 
 def _contexts(context: click.Context) -> Iterator[click.Context]:

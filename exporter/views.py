@@ -21,8 +21,11 @@ class KindView(View):
     """The jobs of one kind."""
 
     kind: str
+    """Its label; `other` beyond `max_kinds`."""
     waiting: int
+    """Jobs that wait."""
     started: int
+    """Jobs that are started."""
     oldest_waiting_age_seconds: float | None
     """Null where none waits. Matomo: of periods that are over."""
 
@@ -33,20 +36,28 @@ class LoadView(View):
     host: str
     """The configured name; `none` where the rows record no host, `other` beyond `max_hosts`."""
     started: int
+    """Started jobs."""
     workers: int
     """Different process ids."""
     max_jobs_per_worker: int
+    """The most that one process holds."""
     stuck: int
+    """Of them, those that are stuck."""
     overdue: int
+    """Of them, those that are overdue."""
     oldest_started_age_seconds: float | None
+    """Null where none has a usable start time."""
 
 
 class AttemptView(View):
     """One started job."""
 
     queue: str
+    """The name of its queue in the configuration."""
     job_id: str
+    """Its primary key, as text."""
     kind: str
+    """What kind of job it is."""
     host: str | None
     """As the row records it."""
     pid: int | None
@@ -56,6 +67,7 @@ class AttemptView(View):
     age_seconds: float | None
     """Since it was started, on the database's clock; null without a start time, or with one that cannot be true."""
     enqueued_age_seconds: float | None
+    """How long ago it came in; null where that is not recorded."""
     heartbeat_age_seconds: float | None
     """How long its heartbeat has not changed; null where it never had one."""
     stuck_reason: str | None
@@ -78,28 +90,39 @@ class ScopeView(View):
     scope: str
     """`all`, `segment`, `plugin` or `report`."""
     waiting: int
+    """Jobs that wait."""
     started: int
+    """Jobs that are started."""
 
 
 class ReportView(View):
     """The jobs that build one report of one plugin (Matomo)."""
 
     plugin: str
+    """`other` beyond `max_reports`, as is the report."""
     report: str
+    """Its name within the plugin."""
     waiting: int
+    """Jobs that wait."""
     started: int
+    """Jobs that are started."""
 
 
 class GroupView(View):
     """The started jobs of one host, site or report."""
 
     name: str
+    """The host, the site or the report."""
     waiting: int | None
     """Null where waiting jobs are not counted so."""
     started: int
+    """Started jobs."""
     stuck: int
+    """Of them, those that are stuck."""
     overdue: int
+    """Of them, those that are overdue."""
     oldest_started_age_seconds: float | None
+    """Null where none has a usable start time."""
 
 
 class PauseView(View):
@@ -131,7 +154,9 @@ class QueueFigures(View):
     """One queue without its started jobs."""
 
     queue: str
+    """Its name in the configuration."""
     system: str
+    """`matomo`, `meltano` or `table`."""
     up: bool
     """Whether the last poll succeeded and is no older than `stale_after`; else the rest is of the last good one."""
     error: str | None
@@ -143,28 +168,39 @@ class QueueFigures(View):
     read_at: datetime | None
     """When the last good poll was; null, as is all else that it brings, where there was none."""
     stuck_after_seconds: float
+    """The limit in force, as are the next two."""
     timeout_after_seconds: float | None = None
+    """Null where there is none."""
     run_expected_every_seconds: float | None = None
+    """Null where nothing is expected."""
     poll_interval_seconds: float | None = None
     """The interval in force."""
     database_clock_offset_seconds: float | None
     """The database's clock minus this machine's."""
     waiting: int | None
+    """Jobs that wait."""
     started: int | None
+    """Jobs that are started."""
     stuck: int | None
+    """Of them, those that are stuck."""
     stuck_reasons: dict[str, int] | None = None
     """The stuck jobs by reason."""
     stuck_alive: int | None = None
     """The stuck jobs whose worker is alive; null where nobody judged."""
     overdue: int | None
+    """Of them, those that are overdue."""
     orphaned: int | None = None
     """Started jobs whose worker is proven dead; null where nobody judged."""
     unjudged: int | None = None
     """Started jobs of which nobody can tell whether their worker is alive; null where nobody judged."""
     kinds: tuple[KindView, ...]
+    """The jobs by kind."""
     hosts: tuple[LoadView, ...]
+    """The started jobs by host."""
     scopes: tuple[ScopeView, ...]
+    """The jobs by scope (Matomo)."""
     reports: tuple[ReportView, ...]
+    """The jobs by report (Matomo)."""
     signals: dict[str, float]
     """What the system itself says, such as when Matomo last archived; the names are those of metrics."""
     healing: HealingView | None = None
@@ -192,6 +228,7 @@ class HostView(View):
     """One host that is asked."""
 
     host: str
+    """Its name in the configuration."""
     up: bool
     """Whether its last answer can be used."""
     reason: str | None
@@ -201,21 +238,28 @@ class HostView(View):
     load_average: float | None
     """Over one minute."""
     processors: int | None
+    """How many it has."""
     answered_at: datetime | None = None
     """When it last gave an answer."""
     worker_memory_bytes: int | None = None
     """The resident memory of its largest worker, or child of one."""
     worker_memory_limit_bytes: int | None = None
+    """The configured limit; null where there is none."""
 
 
 class HealView(View):
     """One job that was put back, would be, or was refused."""
 
     queue: str
+    """The name of its queue in the configuration."""
     job_id: str
+    """Its primary key, as text."""
     kind: str
+    """What kind of job it is."""
     host: str | None
+    """As the row recorded it."""
     pid_text: str | None
+    """What the row recorded, whatever it is."""
     result: str | None
     """`planned`, `refused`, or an outcome: `reset`, `lost_race`, `gone`, `failed`, `unknown`, `dry_run`; null where the
     outcome is not known yet."""
@@ -226,14 +270,19 @@ class HealView(View):
     verdict: str | None
     """Of the last proof, as are the next two."""
     verdict_reason: str | None
+    """Why."""
     evidence: dict[str, str | int | None]
+    """What it rests on, for people."""
     age_seconds: float | None
+    """Since it was started; null in a history."""
     first_dead_at: datetime | None
     """When its worker was first judged dead."""
     at: datetime | None
+    """When that was; null in a plan."""
     actor: str | None
     """Who did it: `serve`, or a person."""
     instance: str | None
+    """Which instance, as `host:pid`."""
     row: dict[str, str | int | float | bool | None] | None
     """The whole original row where one is kept; always null in the API: it may hold what is not for everybody."""
 

@@ -25,7 +25,7 @@ def list_queues(source: Source) -> str:
 
 
 def show_attempts(source: Source, queue: str) -> str | None:
-    """One queue with its started jobs, as `check --queue QUEUE --json`; None where there is none of that name."""
+    """One queue with its started jobs, as `check --queue QUEUE --json`; 404 (here None) where none has that name."""
     view = source.show_queue(queue)
     return None if view is None else _write(QueuesView(queues=(view,), hosts=tuple(source.list_hosts())))
 

@@ -6,11 +6,13 @@ The browser has a profile of its own, asks nobody for updates, and ends with the
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +38,8 @@ FLAGS = (
     "--force-color-profile=srgb",
     "--remote-debugging-pipe",
 )
+LAUNCH = "import os, sys; a = sys.argv; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execv(a[3], a[3:])"
+"""Put the pipes where Chromium looks for them, and become it."""
 ANSWER_SECONDS = 30.0
 REPORTS = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Page.javascriptDialogOpening")
 
@@ -45,13 +49,12 @@ class Browser:
 
     def __init__(self) -> None:
         self._folder = run.scratch("chromium")
-        own_in, self._to = os.pipe()
-        self._from, own_out = os.pipe()
+        own_in, self._to = _pipe()
+        self._from, own_out = _pipe()
         command = [program("chromium", package="chromium"), *FLAGS, f"--user-data-dir={self._folder}", "about:blank"]
         with (self._folder / "log").open("wb") as log:
-            # A shell puts the pipes where Chromium looks for them.
             self._process = subprocess.Popen(
-                ["sh", "-c", f'exec "$@" 3<&{own_in} 4>&{own_out}', "sh", *command],
+                [sys.executable, "-c", LAUNCH, str(own_in), str(own_out), *command],
                 pass_fds=(own_in, own_out),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -157,6 +160,15 @@ class Browser:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _pipe() -> tuple[int, int]:
+    """Make a pipe on descriptors that are not those it is to be put on."""
+    made = os.pipe()
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in made]
+    for end in made:
+        os.close(end)
+    return ends[0], ends[1]
 
 
 def _removed(folder: Path) -> bool:
