@@ -16,11 +16,10 @@ PROGRAM = Path(sys.executable).with_name("queuemedic")
 def queuemedic(queues: Mapping[str, Mapping[str, Any]], **sections: Any) -> Exporter:
     """Serve these queues."""
 
-    def command(folder: Path, port: int) -> list[str | Path]:
-        file = folder / "queuemedic.yml"
+    def command(file: Path, port: int) -> list[str | Path]:
         config = {"web": {"listen": f"127.0.0.1:{port}"}, "queues": dict(queues), **sections}
         if any(section.get("healing") for section in queues.values()):
-            config.setdefault("ledger", {"url": f"sqlite:///{folder}/ledger.db"})
+            config.setdefault("ledger", {"url": f"sqlite:///{file.parent}/ledger.db"})
         file.write_text(yaml.safe_dump(config))
         return [PROGRAM, "--config", file, "serve"]
 

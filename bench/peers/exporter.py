@@ -17,13 +17,14 @@ LONGEST_SCRAPE_SECONDS = 120.0
 
 
 class Exporter:
-    """A running exporter. `make_command` is given a folder and a port, and may write its configuration there."""
+    """A running exporter. `make_command` is given the file that its configuration goes to, and a port."""
 
     def __init__(self, name: str, make_command: Callable[[Path, int], Sequence[str | Path]]) -> None:
         self.name = name
         self.port = free_port()
         self._folder = run.scratch("exporter")
-        self._daemon = Daemon([str(part) for part in make_command(self._folder, self.port)], log=self._folder / "log")
+        self.config = self._folder / "config.yml"
+        self._daemon = Daemon([str(part) for part in make_command(self.config, self.port)], log=self._folder / "log")
         self.started_seconds = 0.0
 
     @property

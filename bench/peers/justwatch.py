@@ -44,7 +44,7 @@ def justwatch(url: str, figures: Sequence[Figure], *, every_seconds: int) -> Exp
     parts = make_url(url)
     address = f"mysql://{parts.username}:{parts.password}@tcp({parts.host}:{parts.port})/{parts.database}"
 
-    def command(folder: Path, port: int) -> list[str | Path]:
+    def command(file: Path, port: int) -> list[str | Path]:
         queries = [
             {
                 "name": each.name,
@@ -56,7 +56,6 @@ def justwatch(url: str, figures: Sequence[Figure], *, every_seconds: int) -> Exp
             for each in figures
         ]
         job = {"name": "bench", "interval": f"{every_seconds}s", "connections": [address], "queries": queries}
-        file = folder / "config.yml"
         file.write_text(yaml.safe_dump({"jobs": [job]}))
         return [installed, "-config.file", file, "-web.listen-address", f"127.0.0.1:{port}"]
 

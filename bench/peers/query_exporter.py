@@ -45,7 +45,7 @@ def over(databases: Mapping[str, str], figures: Sequence[Figure], *, every_secon
     """Publish these figures of several databases."""
     installed = program()
 
-    def command(folder: Path, port: int) -> list[str | Path]:
+    def command(file: Path, port: int) -> list[str | Path]:
         metrics = {}
         for each in figures:
             metrics[each.name] = {"type": "gauge", **({"labels": list(each.labels)} if each.labels else {})}
@@ -62,7 +62,6 @@ def over(databases: Mapping[str, str], figures: Sequence[Figure], *, every_secon
                 for each in figures
             },
         }
-        file = folder / "config.yaml"
         file.write_text(yaml.safe_dump(config))
         return [installed, "--host", "127.0.0.1", "--port", str(port), "--config", file, "--log-level", "warning"]
 
