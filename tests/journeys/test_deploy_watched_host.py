@@ -13,7 +13,7 @@ from healers.options import HostOptions
 from healers.probes.protocol import HostAnswer, NoAnswer, Request, Silence
 from healers.probes.ssh import SshProbe
 from tests.conftest import installed
-from tests.lab.deploy_tools import DEPLOY, lint_tool
+from tests.lab.deploy_tools import DEPLOY, tool
 from tests.lab.hosts import PROBE_USER, Host, Hosts, NotAllowed
 from tests.lab.programs import program
 from tests.lab.waiting import wait_until
@@ -174,6 +174,6 @@ def test_what_cannot_be_prepared_is_left_as_it_was(prepared: Prepared, tmp_path:
 def test_shellcheck_has_nothing_to_say() -> None:
     """Of any script that is shipped here."""
     with installed():
-        shellcheck = lint_tool("shellcheck")
+        shellcheck = tool("shellcheck")
     checked = subprocess.run([shellcheck, *DEPLOY.rglob("*.sh")], check=False, capture_output=True, text=True)
     assert (checked.returncode, checked.stdout) == (0, "")
