@@ -57,8 +57,9 @@ bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows
 long: $(INSTALLED)  ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
 
-mutations: $(INSTALLED)  ## Take each safety rule out, one at a time, and see that a test turns red.
+mutations: $(INSTALLED)  ## Take out each safety rule, change each alert rule, and see that a test turns red.
 	$(BIN)/python -m tests.mutations
+	$(BIN)/python -m tests.rules.mutations
 
 meltano: $(INSTALLED)  ## Install the releases of Meltano that tests run, for all runs to come; tests do so, too.
 	@$(BIN)/python -m tests.lab.releases

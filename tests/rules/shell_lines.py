@@ -48,7 +48,7 @@ def read_lines() -> Iterator[ShellLine]:
 
 def type_in(line: str, *, folder: Path, path: Path | None = None, environment: Mapping[str, str] = NOTHING) -> Ended:
     """Run a line in a shell that finds programs in `path` first; whoever asks is told yes."""
-    search = os.pathsep.join(filter(None, (path and str(path), os.environ["PATH"])))
+    search = os.pathsep.join([*([str(path)] if path else []), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", line],
         input="y\n",
