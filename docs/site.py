@@ -26,7 +26,7 @@ OUTSIDE: Final = {
     "alerts/README.md": "alerts.md",
     "dashboards/README.md": "dashboards.md",
 }
-FOLDERS: Final = {"docs/runbooks": "reference/alerts.md"}
+FOLDERS: Final = {"docs/runbooks": "reference/alerts.md", "docs/decisions": "decisions/0001-timer-driven.md"}
 LINK: Final = re.compile(r"(!?\[)((?:[^\]\[]|\[[^\]]*\])*)(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 FENCE: Final = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 

@@ -254,7 +254,9 @@ def _result(result: str) -> Cell:
 
 
 def _worker(one: HealView) -> Cell:
-    return paint(one.verdict_reason or "", OF_WORKERS.get(one.verdict or "", ""))
+    if one.verdict is None:
+        return one.verdict_reason or ""
+    return paint(f"{one.verdict} ({one.verdict_reason})", OF_WORKERS[one.verdict])
 
 
 def _about(one: HealView) -> tuple[str, str, str, str, str]:

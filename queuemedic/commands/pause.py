@@ -16,7 +16,10 @@ def pause(file: Path | None, queue: str | None, why: str) -> None:
 
     A pass that is under way stops before its next reset. Watching goes on.
 
-    Example: queuemedic pause --queue analytics --why "database is moved tonight"
+    \b
+    Examples:
+      queuemedic pause --why "database is moved tonight"
+      queuemedic pause --queue analytics --why "upgrade of Matomo"
     """
     import os
 

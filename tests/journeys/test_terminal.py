@@ -1,5 +1,6 @@
 """What a person sees on a terminal, and what a program gets from a pipe: widths, colours, progress, completion."""
 
+import html
 import os
 import re
 import socket
@@ -18,7 +19,7 @@ from healers.probes.protocol import Silence
 from queuemedic.cli import main as program
 from queuemedic.commands.hosts import TO_DO
 from tests.conftest import installed
-from tests.lab import programs
+from tests.lab import picture, programs
 from tests.lab.queuemedic import QUEUEMEDIC, run, write_config
 from tests.lab.terminal import COLOUR, Terminal, plain
 
@@ -151,6 +152,23 @@ def test_a_person_is_asked_and_sees_the_second_proof_come(tmp_path: Path, hire: 
     [row] = [line for line in history.splitlines() if "reset" in line]
     assert max(map(len, history.splitlines())) <= 80
     assert row.split()[2:4] == ["q", "2"]
+
+
+def words_of(text: str) -> list[str]:
+    """Return the lines of what was shown, without what differs from run to run: numbers, ages, lines that are drawn."""
+    text = re.sub(r"\d+[dhms](?: \d+[dhms])?|\d+", "0", text.replace("\xa0", " ").replace(HOST, "web02"))
+    lines = (re.sub(r"[─\s]+", " ", line).strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def test_the_picture_is_what_is_shown() -> None:
+    """But for numbers: docs/images/check.svg is drawn of a real run, by `python -m tests.lab.picture`."""
+    drawn = picture.PICTURE.read_text("utf-8")
+    lines: dict[int, str] = {}
+    for number, text in re.findall(r'clip-path="url\(#check-line-(\d+)\)">([^<]*)</text>', drawn):
+        lines[int(number)] = lines.get(int(number), "") + " " + html.unescape(text)
+    assert words_of("\n".join(lines[number] for number in sorted(lines))) == words_of(plain(picture.take()))
+    assert re.findall(r"https?://[^\s\"']+", drawn) == ["http://www.w3.org/2000/svg", "https://www.textualize.io"]
 
 
 def options_of(context: click.Context) -> Iterator[tuple[str, click.Context]]:

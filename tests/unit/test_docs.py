@@ -22,13 +22,20 @@ from exporter.queues.matomo.shape import REQUIRED, WORKER, Tables
 from exporter.queues.matomo.statements import SIGNALS
 from exporter.web.options import WebConfig
 from healers.ledger import Ledger
+from healers.machines import Doubt
+from healers.probes.protocol import Silence
+from healers.reasons import Liveness, Reason
 from queuemedic.building import make_resets
 from queuemedic.config import load
 from queuemedic.systems import OPTIONS
 
 ROOT = Path(__file__).parents[2]
-OF_MATOMO = (ROOT / "README.md", ROOT / "docs" / "howto" / "watch-matomo.md")
-GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs" / "howto").glob("*.md")))
+OF_MATOMO = ROOT / "docs" / "howto" / "watch-matomo.md"
+QUICKSTART = ROOT / "docs" / "quickstart" / "matomo.md"
+GUIDES = (
+    ROOT / "README.md",
+    *sorted(page for folder in ("about", "howto", "quickstart") for page in (ROOT / "docs" / folder).glob("*.md")),
+)
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 # Of what is imported, which can be an installed wheel.
 CODE = tuple(
@@ -157,19 +164,18 @@ def test_the_limits_that_are_listed_are_options(generate: ModuleType) -> None:
     assert set(generate.LIMITS) <= OPTIONS["matomo"].queue.model_fields.keys()
 
 
-@pytest.mark.parametrize("page", OF_MATOMO, ids=lambda page: page.name)
-def test_the_view_is_the_one_that_is_read(page: Path) -> None:
+def test_the_view_is_the_one_that_is_read() -> None:
     """With the table's name filled in, the text is that of the code; so the view shows what the table would."""
     [(name, body)] = re.findall(
-        r"^CREATE SQL SECURITY DEFINER VIEW (\w+) AS\n(.*?);$", page.read_text(), re.MULTILINE | re.DOTALL
+        r"^CREATE SQL SECURITY DEFINER VIEW (\w+) AS\n(.*?);$", OF_MATOMO.read_text(), re.MULTILINE | re.DOTALL
     )
     assert f"`{name}`" == TABLES.signals
     assert body == SIGNALS.format(option=TABLES.option.strip("`"))
 
 
-@pytest.mark.parametrize("page", OF_MATOMO, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [OF_MATOMO, QUICKSTART], ids=lambda page: page.name)
 def test_the_grants_are_of_what_is_read_and_no_more(page: Path) -> None:
-    """Each statement in the guides gives the rights of one version of Matomo, or of an optional table."""
+    """Each statement gives the rights of one version of Matomo, or of an optional table; the guide has all of them."""
     invalidations, metrics, signals = (
         name.strip("`") for name in (TABLES.invalidations, TABLES.metrics, TABLES.signals)
     )
@@ -185,7 +191,7 @@ def test_the_grants_are_of_what_is_read_and_no_more(page: Path) -> None:
         for block in fences(page, "sql")
         for columns, table in GRANT.findall(block)
     }
-    assert granted - {upgrade} == allowed
+    assert granted - {upgrade} == (allowed if page == OF_MATOMO else {(invalidations, frozenset({*REQUIRED, *WORKER}))})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -225,3 +231,12 @@ def test_every_metric_that_is_named_exists() -> None:
     for page in GUIDES:
         named = set(re.findall(r"`(queuemedic_[a-z_]+)", page.read_text())) - views
         assert named <= {metric.full_name for metric in METRICS.values()}, page
+
+
+def test_every_reason_of_a_verdict_is_explained() -> None:
+    """Once, in the order of the code, under the verdict that it is a reason for."""
+    page = (ROOT / "docs" / "about" / "judging.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| `(\w+)` \| [A-Z].+\. \|$", page, re.MULTILINE)
+    assert [reason for _, reason in rows] == list(Reason)
+    assert {verdict for verdict, _ in rows} == set(Liveness)
+    assert {verdict for verdict, reason in rows if reason in set(Silence) | set(Doubt)} == {Liveness.UNKNOWN}
