@@ -65,7 +65,7 @@ def take() -> str:
             jobs.executemany(STARTED, [*rows, ("report", "-192 minutes", "web09", 4711)])
         with queuemedic.serving(config, folder) as served:
             labels = {"queue": "mails", "host": host, "verdict": "alive", "reason": "running"}
-            served.scrape_until("worker_verdicts", 2, **labels)
+            served.scrape_until("worker_verdicts", 2, within=60, **labels)
             killed.kill()
             killed.wait()
             served.scrape_until("heals_total", 1, queue="mails", outcome="dry_run", within=60)

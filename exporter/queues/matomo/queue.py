@@ -110,7 +110,7 @@ class MatomoQueue:
         """Say once what an administrator should know about the account."""
         grants = [str(row[0]) for row in connection.exec_driver_sql("SHOW GRANTS")]
         if any(WRITE_RIGHTS.match(grant) for grant in grants):
-            advice = "the exporter never writes; give it an account that has SELECT only (README)"
+            advice = "the exporter never writes; give it an account that has SELECT only (docs/howto/watch-matomo.md)"
             log.warning("account.found_writable", queue=self.name, advice=advice)
         if not shape.has_worker:
             advice = "Matomo has processing_host and process_id since 5.3; from then on, grant SELECT on them"
