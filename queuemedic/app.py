@@ -269,7 +269,7 @@ class App:
         """Publish what is held of these queues since a round, and heal them; keep what was seen in any case."""
         for poller in filter(None, map(self._built.pollers.get, queues)):
             self._publish_verdicts(poller.queue, poller.status, poller.fresh_until)
-            self._heal_soon(poller.name)
+            self._heal_soon(poller.name, rests=True)
         if not queues:
             self._do_soon(self.healing.keeper.keep, job=KEEPING)
 
@@ -292,20 +292,24 @@ class App:
         slots = self._slots.setdefault(queue.server, ServerSlots(POLLS_PER_SERVER))
         return Poller(queue, section.options, aliases=aliases, server_slots=slots, publish=publish)
 
-    def _heal_soon(self, queue: QueueName) -> None:
+    def _heal_soon(self, queue: QueueName, *, rests: bool = False) -> None:
         """Have a pass made; one that is due already is the same, and while one runs, the next poll brings another."""
         if not self.healing.heals(queue):
             self._do_soon(self.healing.keeper.keep, job=KEEPING)
             return
         executor = AILING if self.healing.is_ailing(queue) else HEALING
-        self._do_soon(partial(self._heal, queue), job=f"{HEALS}{queue}", executor=executor)
+        after = self.healing.rest_seconds(queue) if rests else 0.0
+        self._do_soon(partial(self._heal, queue), job=f"{HEALS}{queue}", executor=executor, after_seconds=after)
 
-    def _do_soon(self, work: Callable[[], object], *, job: str, executor: str = HEALING) -> None:
+    def _do_soon(
+        self, work: Callable[[], object], *, job: str, executor: str = HEALING, after_seconds: float = 0.0
+    ) -> None:
         """Have something done for healing, once where that job is due already."""
         scheduler = self._scheduler
         if scheduler and self.healing.is_needed:
             with suppress(SchedulerNotRunningError):
-                scheduler.add_job(work, id=job, executor=executor, replace_existing=True)
+                due_at = clock.now() + timedelta(seconds=after_seconds)
+                scheduler.add_job(work, id=job, executor=executor, replace_existing=True, next_run_time=due_at)
 
     def _heal(self, queue: QueueName) -> None:
         poller = self._built.pollers.get(queue)

@@ -35,6 +35,8 @@ from .systems import records_workers
 log = structlog.get_logger()
 
 PART = "/heals/"
+RESTS = 4
+"""So many times as long as a pass has taken of the processor, rounds bring no other; polls do."""
 
 
 def make_who(config: Config, *, actor: str) -> Who:
@@ -63,6 +65,7 @@ class Healing:
         self._healers: Mapping[QueueName, tuple[Poller, Healer]] = MappingProxyType({})
         self.is_needed = needs_ledger(config)
         self._warned: WeakSet[Poller] = WeakSet()
+        self._rest_until: Mapping[QueueName, float] = MappingProxyType({})
 
     def replace(
         self, config: Config, made: Mapping[QueueName, Poller], resets: Mapping[QueueName, Reset | None]
@@ -74,7 +77,7 @@ class Healing:
             for name, reset in resets.items()
         }
         self.keeper.use(config)
-        self._config, self._healers = config, MappingProxyType(healers)
+        self._config, self._healers, self._rest_until = config, MappingProxyType(healers), MappingProxyType({})
         self.is_needed = needs_ledger(config)
         for name, pair in last.items():
             if healers.get(name) is not pair:
@@ -96,6 +99,10 @@ class Healing:
             opening = Thread(target=self.keeper.keep, name="opening", daemon=True)
             opening.start()
             opening.join(within_seconds)
+
+    def rest_seconds(self, queue: QueueName) -> float:
+        """Return how long passes that rounds bring are to wait: those of thousands of orphans are work."""
+        return max(0.0, self._rest_until.get(queue, 0.0) - clock.monotonic_seconds())
 
     def heals(self, queue: QueueName) -> bool:
         """Whether a queue is healed, or rehearsed."""
@@ -145,6 +152,7 @@ class Healing:
         if healer is None or owner is not poller:
             return
         self._warn_of_nobody(poller)
+        began = clock.thread_seconds()
         try:
             seen = see(poller)
             if seen is None:
@@ -154,6 +162,8 @@ class Healing:
         except Exception as error:
             log.error("heal.pass_failed", queue=poller.name, exc_info=error)
         self._publish_status(healer, poller)
+        rest = RESTS * (clock.thread_seconds() - began)
+        self._rest_until = {**self._rest_until, poller.name: clock.monotonic_seconds() + rest}
 
     def forget(self) -> None:
         """Forget what the ledger has kept for long enough."""

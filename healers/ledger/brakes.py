@@ -41,6 +41,7 @@ class Brakes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._last_read: dict[QueueName, tuple[str, Any]] = {}
 
     def pause(self, queue: QueueName | None, *, why: str, actor: str, at: datetime) -> None:
         """Stop healing of a queue, or of all; a pause that is there keeps nothing of its old reason."""
@@ -69,7 +70,7 @@ class Brakes:
     def breaker(self, queue: QueueName, kind: "type[State]") -> "State | None":
         """Return the breaker of a queue as it was last kept; None where it never was."""
         with self._store.reading() as connection:
-            return _breaker(connection, queue, kind)
+            return self._breaker(connection, queue, kind)
 
     def keep_breaker(self, queue: QueueName, state: "State", *, instead_of: "State | None") -> bool:
         """Keep a breaker if the one that is kept is still the one that was read; tells whether it was.
@@ -79,11 +80,25 @@ class Brakes:
         row = {"queue": escape(queue), "state": _write_state(state)}
         with self._store.writing() as connection:
             read_head(connection, locks=True)
-            if _breaker(connection, queue, type(state)) != instead_of:
+            if self._breaker(connection, queue, type(state)) != instead_of:
                 return False
             connection.execute(delete(BREAKERS).where(BREAKERS.c.queue == row["queue"]))
             connection.execute(insert(BREAKERS).values(row))
+        self._last_read[queue] = (row["state"], state)
         return True
+
+    def _breaker(self, connection: Connection, queue: QueueName, kind: "type[State]") -> "State | None":
+        """Read a breaker; one that is as it was last read, with perhaps thousands of attempts, is not decoded again."""
+        text = connection.execute(select(BREAKERS.c.state).where(BREAKERS.c.queue == escape(queue))).scalar()
+        if text is None:
+            return None
+        last, state = self._last_read.get(queue, ("", None))
+        if text == last and isinstance(state, kind):
+            return state
+        values: dict[str, Any] = decode(from_text(text))
+        found = kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})
+        self._last_read[queue] = (text, found)
+        return found
 
     def lease(self, queue: QueueName, *, holder: str, lasts: timedelta) -> int | None:
         """Take a queue for some time, by the ledger's own clock; return the term, or None where another holds it.
@@ -131,14 +146,6 @@ def _pauses(connection: Connection) -> dict[QueueName | None, Pause]:
         )
         for row in connection.execute(select(PAUSES)).mappings()
     }
-
-
-def _breaker(connection: Connection, queue: QueueName, kind: "type[State]") -> "State | None":
-    text = connection.execute(select(BREAKERS.c.state).where(BREAKERS.c.queue == escape(queue))).scalar()
-    if text is None:
-        return None
-    values: dict[str, Any] = decode(from_text(text))
-    return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})
 
 
 def _write_state(state: "DataclassInstance") -> str:
