@@ -78,4 +78,4 @@ def test_those_that_answer_are_asked_in_time(config: Config) -> None:
         assert max(gaps) < 3 * EVERY
     finally:
         rounds.end()
-        scheduler.shutdown(wait=False)
+        scheduler.shutdown(wait=True)
