@@ -72,9 +72,9 @@ RELEASES = tests/lab/meltano_releases
 
 lock: $(INSTALLED)  ## Resolve the development dependencies anew, and those of each release of Meltano.
 	$(RESOLVE) --group dev --extra postgresql --output-file requirements-dev.txt pyproject.toml
-	for version in $(basename $(notdir $(wildcard $(RELEASES)/*.txt))); do \
 	$(RESOLVE) --constraint requirements-dev.txt --group deploy --output-file deploy/requirements.txt
 	$(RESOLVE) --constraint requirements-dev.txt --group build --output-file deploy/container/build-requirements.txt
 	$(RESOLVE) --constraint requirements-dev.txt --extra postgresql --output-file deploy/container/requirements.txt pyproject.toml
+	for version in $(basename $(notdir $(wildcard $(RELEASES)/*.txt))); do \
 	    echo "meltano[postgres]==$$version" | $(RESOLVE) --only-binary :all: --output-file $(RELEASES)/$$version.txt - || exit; \
 	done
