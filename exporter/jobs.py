@@ -49,6 +49,9 @@ class AttemptKey:
     host: str | None
     pid_text: str | None
 
+    def __hash__(self) -> int:
+        return hash((self.queue, self.job_id))  # texts remember theirs; keys are looked up ten times a poll
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -86,8 +89,9 @@ class Attempt:
             raise ValueError(f"pid: {self.pid} is no process id; a process id is a positive integer")
         if self.age is not None and not self.has_start_time:
             raise ValueError("age: a job without a start time has no age")
-        for name in ("age", "enqueued_age", "heartbeat_age"):
-            _refuse_negative(name, getattr(self, name))
+        _refuse_negative("age", self.age)
+        _refuse_negative("enqueued_age", self.enqueued_age)
+        _refuse_negative("heartbeat_age", self.heartbeat_age)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

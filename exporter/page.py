@@ -39,7 +39,6 @@ class Part:
     """The sample lines of one queue by family, and until when (monotonic seconds) all of them hold."""
 
     lines: Mapping[str, bytes]
-    headers: Mapping[str, Mapping[Format, bytes]]
     valid_until: float = inf
 
 
@@ -48,6 +47,7 @@ class Page:
 
     def __init__(self) -> None:
         self._parts: dict[str, Part] = {}
+        self._headers: dict[str, Mapping[Format, bytes]] = {}
         self._owners: Mapping[str, object] = {}
         self._lock = threading.Lock()
         self._bodies: dict[tuple[Format, bool], bytes] = {}
@@ -65,15 +65,13 @@ class Page:
         self, name: str, families: Iterable[Family], *, valid_until: float = inf, owner: object | None = None
     ) -> None:
         """Replace one part of the page, unless it is another owner's."""
-        families = list(families)
-        part = Part(
-            lines={family.name: _render(generate_latest, family).split(b"\n", 2)[2] for family in families},
-            headers={family.name: _headers(family) for family in families},
-            valid_until=valid_until,
-        )
+        families = [family for family in families if family.samples]
+        lines = {family.name: _render(generate_latest, family).split(b"\n", 2)[2] for family in families}
+        headers = {family.name: _headers(family) for family in families if family.name not in self._headers}
         with self._lock:
+            self._headers |= headers
             if self._owners.get(name) is owner:
-                self._parts = {**self._parts, name: part}
+                self._parts[name] = Part(lines=lines, valid_until=valid_until)
                 self._bodies = {}
 
     def get(self, page_format: Format, is_compressed: bool) -> bytes:
@@ -90,18 +88,15 @@ class Page:
             return self._bodies[key]
 
     def _assemble(self, page_format: Format, now: float) -> bytes:
-        joined: dict[str, list[bytes]] = {}
-        headers: dict[str, bytes] = {}
-        for part in self._parts.values():
-            for family, lines in part.lines.items():
-                if lines and (now < part.valid_until or family in LASTING):
-                    joined.setdefault(family, []).append(lines)
-                    headers[family] = part.headers[family][page_format]
-        self._expires_at = min(
-            (part.valid_until for part in self._parts.values() if part.valid_until > now), default=inf
-        )
-        ordered = sorted(joined, key=lambda family: ORDER.get(family, len(ORDER)))
-        body = b"".join(headers[family] + b"".join(joined[family]) for family in ordered)
+        parts = self._parts.values()
+        every, fresh = [part.lines for part in parts], [part.lines for part in parts if now < part.valid_until]
+        self._expires_at = min((part.valid_until for part in parts if part.valid_until > now), default=inf)
+        pieces: list[bytes] = []
+        for family in sorted(self._headers, key=lambda family: ORDER.get(family, len(ORDER))):
+            found = [lines[family] for lines in (every if family in LASTING else fresh) if family in lines]
+            if found:
+                pieces += [self._headers[family][page_format], *found]
+        body = b"".join(pieces)
         return body + EOF if page_format is Format.OPENMETRICS else body
 
 

@@ -124,9 +124,8 @@ def count_by_state(snapshot: Snapshot) -> dict[tuple[State, Kind], int]:
     for waiting in snapshot.waiting:
         counts[State.WAITING, waiting.kind] += waiting.jobs
         counts[State.STARTED, waiting.kind] += 0
-    for attempt in snapshot.started:
-        counts[State.STARTED, attempt.kind] += 1
-    for kind, number in snapshot.started_left_out.items():
+    started = Counter(attempt.kind for attempt in snapshot.started)
+    for kind, number in (*started.items(), *snapshot.started_left_out.items()):
         counts[State.STARTED, kind] += number
     return dict(counts)
 
@@ -274,7 +273,8 @@ def _silences(history: History, snapshot: Snapshot) -> dict[AttemptKey, timedelt
     a value that does not change grows silent on the database's clock, and one that changed was written since.
     """
     previous = history.previous
-    before = {attempt.key: attempt.claim for attempt in previous.started} if previous else {}
+    beating = [attempt for attempt in previous.started if attempt.heartbeat_age is not None] if previous else []
+    before = {attempt.key: attempt.claim for attempt in beating}
     silences: dict[AttemptKey, timedelta] = {}
     for attempt in snapshot.started:
         if attempt.heartbeat_age is None:
@@ -291,13 +291,14 @@ def _silences(history: History, snapshot: Snapshot) -> dict[AttemptKey, timedelt
 def _follow_workers(history: History, snapshot: Snapshot) -> History:
     """Date each worker by the earliest attempt it was seen with; between two batches a worker holds nothing."""
     is_clock_set = history.previous is not None and _is_clock_set(history.previous, snapshot)
-    workers: dict[tuple[str, str], Worker] = {}
+    ages: dict[tuple[str, str], timedelta] = {}
     for attempt in snapshot.started:
-        if attempt.pid_text is None:
-            continue
-        key = history.host_of(attempt), attempt.pid_text
-        since = snapshot.read_at - (attempt.age or timedelta(0))
-        known = workers.get(key) or (None if is_clock_set else history.workers.get(key))
+        if attempt.pid_text is not None:
+            key, age = (history.host_of(attempt), attempt.pid_text), attempt.age or timedelta(0)
+            ages[key] = max(age, ages.get(key, age))
+    workers: dict[tuple[str, str], Worker] = {}
+    for key, age in ages.items():
+        known, since = None if is_clock_set else history.workers.get(key), snapshot.read_at - age
         workers[key] = Worker(host=key[0], since=min(since, known.since) if known else since)
     missed = {
         key: replace(worker, missed_polls=1)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from exporter.jobs import DriverValue
 
 REPEATED_HOUR = timedelta(hours=1)
+REPEATED_SECONDS = REPEATED_HOUR.seconds
 # What is dated two thousand years back lies before year 1 on a clock that is a little behind, and cannot be held.
 LONGEST_SECONDS = 2000 * 365 * 86400
 
@@ -19,17 +20,14 @@ def read_age(seconds: float | None) -> timedelta | None:
     Up to an hour below zero is 0: another machine's clock, or the hour that comes twice; further below is unknown, and
     so is what is older than any job.
     """
-    if seconds is None or abs(seconds) > LONGEST_SECONDS:
+    if seconds is None or not -REPEATED_SECONDS <= seconds <= LONGEST_SECONDS:
         return None
-    age = timedelta(seconds=float(seconds))
-    return max(age, timedelta(0)) if age >= -REPEATED_HOUR else None
+    return timedelta(seconds=max(0.0, float(seconds)))
 
 
-def read_started_age(now: float, started: float | None, *, is_repeated: bool) -> timedelta | None:
-    """Return how long ago `started` was, both in Unix seconds of the server; in a repeated hour never too long."""
-    if not started:
-        return None
-    return read_age(float(now) - float(started) - (REPEATED_HOUR.total_seconds() if is_repeated else 0))
+def read_local_age(seconds: float | None, *, is_repeated: bool) -> timedelta | None:
+    """Return the age of a local time; of one in a repeated hour never too long a one."""
+    return read_age(seconds - REPEATED_SECONDS if is_repeated and seconds is not None else seconds)
 
 
 def read_heartbeat_age(heartbeat: DriverValue, seconds: float | None) -> timedelta | None:

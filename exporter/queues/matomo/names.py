@@ -5,6 +5,7 @@ mean the same: everything (Matomo 4.0 to 6.0.0-b1, ArchiveInvalidationsInformati
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -33,11 +34,11 @@ def read_kind(period: object) -> Kind:
     return PERIODS.get(period, OTHER_KIND) if isinstance(period, int) else OTHER_KIND
 
 
+@lru_cache(maxsize=1024)  # a queue has few of them, and is read all the time
 def read_subject(name: str | None, report: str | None) -> Subject:
     """Take a row's `name` and `report` apart; the narrowest of report, plugin, segment is its scope."""
     flag, _, plugin = (name or "").partition(".")
     segment = flag.removeprefix("done") if len(flag) > 32 else ""
     report = (report or "").rstrip(" ")
-    scopes = {"report": report, "plugin": plugin, "segment": segment}
-    scope = next((scope for scope, value in scopes.items() if value), "all")
+    scope = "report" if report else "plugin" if plugin else "segment" if segment else "all"
     return Subject(scope=scope, segment=segment, plugin=plugin, report=report)

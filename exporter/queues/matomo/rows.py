@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from exporter.jobs import Attempt, AttemptKey, Claim, JobId, Kind, QueueName, Signal, State, Waiting, read_pid
 
-from ..ages import read_age, read_started_age
+from ..ages import read_age, read_local_age
 from .names import KINDS, OTHER_KIND, read_kind, read_subject
 
 STATES: Mapping[object, State] = MappingProxyType({0: State.WAITING, 1: State.STARTED})
@@ -98,7 +98,7 @@ def read_attempt(queue: QueueName, row: Row[Any]) -> Attempt:
         pid=read_pid(key.pid_text),
         pid_text=key.pid_text,
         has_start_time=row.ts_started is not None,
-        age=read_started_age(row.now_seconds, row.started_seconds, is_repeated=bool(row.is_repeated)),
+        age=read_local_age(row.started_age, is_repeated=bool(row.is_repeated)),
         enqueued_age=read_age(row.enqueued_age),
         heartbeat_age=None,
         detail=MappingProxyType(

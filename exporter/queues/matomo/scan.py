@@ -5,6 +5,7 @@ in full, the oldest `max_started` of them; the database reads n rows once, and t
 Twice it reads n rows where more are started than are read, and for once where a time is no time.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -53,7 +54,7 @@ def _read_slots(connection: Connection, statements: Statements, today: date, max
         statements.is_listed = True
         return None
     found = [row for some in chunks(ids, CHUNK) for row in connection.execute(statements.started, {"ids": some})]
-    started = sorted(found, key=lambda row: (row.started_seconds or 0, row.idinvalidation))
+    started = sorted(found, key=_age_order)
     return Scan(waiting=waiting, started=started, jobs_started=count_by_kind((row.period, 1) for row in started))
 
 
@@ -70,6 +71,11 @@ def _read_lists(connection: Connection, statements: Statements, today: date, max
         started=connection.execute(statements.oldest_started, {"limit": max_started}).all() if started else (),
         jobs_started=count_by_kind((group.period, group.jobs) for group in started),
     )
+
+
+def _age_order(row: Row[Any]) -> tuple[float, int]:
+    """Put rows without a start time first, then the oldest."""
+    return -math.inf if row.started_age is None else -row.started_age, row.idinvalidation
 
 
 def _number(day: date) -> int:

@@ -57,9 +57,9 @@ class Statements:
             f" FROM {invalidations} GROUP BY status, period) AS found"
         )
         columns = (
-            f"idinvalidation, name, idsite, date1, date2, period, report, ts_started, {worker},"
-            " TIMESTAMPDIFF(SECOND, ts_invalidated, UTC_TIMESTAMP()) AS enqueued_age,"
-            " UNIX_TIMESTAMP() AS now_seconds, UNIX_TIMESTAMP(ts_started) AS started_seconds,"
+            "idinvalidation, name, idsite, CAST(date1 AS CHAR) AS date1, CAST(date2 AS CHAR) AS date2, period, report,"
+            f" ts_started, {worker}, TIMESTAMPDIFF(SECOND, ts_invalidated, UTC_TIMESTAMP()) AS enqueued_age,"
+            " UNIX_TIMESTAMP() - NULLIF(UNIX_TIMESTAMP(ts_started), 0) AS started_age,"
             " FROM_UNIXTIME(UNIX_TIMESTAMP(ts_started) + 3600) = ts_started AS is_repeated"
         )
         self.started = by_ids(f"SELECT {columns} FROM {invalidations} WHERE idinvalidation IN :ids AND status = 1")
