@@ -1,4 +1,7 @@
-"""Find the rules, dashboards and documents that are shipped: in an installed package, or beside it in a checkout."""
+"""Find what is shipped beside the program: in an installed package, or in a checkout next to it.
+
+Rules, dashboards, files to deploy it, and documents, each sort in a folder of its own.
+"""
 
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +14,7 @@ SORTS: Final = MappingProxyType(
     {
         "alerts": ("rules/*.yml", "prometheusrule.yml", "alertmanager.yml"),
         "dashboards": ("*.json", "provisioning/*.yml"),
+        "deploy": ("systemd/*", "watched-host/*"),
         "docs": ("*/*.md", "images/*.svg"),
     }
 )

@@ -21,7 +21,7 @@ COMMANDS = MappingProxyType(
         "pause": "Stop healing, until it is resumed.",
         "resume": "Let healing go on.",
         "config": "Check, show or describe the configuration.",
-        "bundle": "Copy the shipped alert rules or dashboards.",
+        "bundle": "Copy the shipped alert rules, dashboards, or files to deploy it.",
         "demo": "Show a live queue whose workers really die, and are healed.",
     }
 )

@@ -15,7 +15,9 @@ from markdown_it.token import Token
 
 OUTER: Final = re.compile(r"[a-z]+:|/|#")
 FOLDERS: Final = {
+    "quickstart": "Quickstart",
     "howto": "How to",
+    "about": "How it works",
     "runbooks": "Runbooks",
     "reference": "Reference",
     "decisions": "Decisions",

@@ -1,4 +1,4 @@
-"""`queuemedic bundle`: copy the rules and dashboards that are shipped."""
+"""`queuemedic bundle`: copy what is shipped beside the program: rules, dashboards, units and scripts."""
 
 from pathlib import Path
 
@@ -6,18 +6,21 @@ import click
 
 
 @click.command()
-@click.argument("sort", type=click.Choice(["alerts", "dashboards"]))
+@click.argument("sort", type=click.Choice(["alerts", "dashboards", "deploy"]))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--runbooks", metavar="URL", help="Where the runbooks are, for the links of alerts.")
 @click.option("--grafana", metavar="URL", help="Where Grafana is, for the links of alerts.")
 @click.option("--force", is_flag=True, help="Replace files that are there and differ.")
 def bundle(sort: str, folder: Path, *, runbooks: str | None, grafana: str | None, force: bool) -> None:
-    """Copy the shipped alert rules, or dashboards, into a folder; files of other names there stay.
+    """Copy the shipped alert rules, dashboards, or units and scripts to deploy it, into a folder.
+
+    Files of other names there stay.
 
     \b
     Examples:
       queuemedic bundle alerts ./rules --grafana https://grafana.example.org
       queuemedic bundle dashboards /var/lib/grafana/dashboards/queuemedic
+      queuemedic bundle deploy ./deploy
     """
     from ..bundled import address, find_bundled
 

@@ -43,6 +43,16 @@ def test_dashboards_are_copied_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "provisioning" / "dashboards.yml").is_file()
 
 
+def test_units_and_scripts_are_copied_as_they_are(tmp_path: Path) -> None:
+    """For who has no checkout."""
+    assert run("bundle", "deploy", tmp_path).code == 0
+    copied = {file.relative_to(tmp_path) for file in tmp_path.rglob("*") if file.is_file()}
+    folders = [ROOT / "deploy" / name for name in ("systemd", "watched-host")]
+    assert copied == {file.relative_to(ROOT / "deploy") for folder in folders for file in folder.iterdir()}
+    for name in copied:
+        assert (tmp_path / name).read_text() == (ROOT / "deploy" / name).read_text()
+
+
 def test_what_somebody_has_changed_is_not_replaced_unless_asked(tmp_path: Path) -> None:
     """All or nothing; files of other names stay, and the same again is no change."""
     assert run("bundle", "alerts", tmp_path).code == 0
@@ -74,8 +84,11 @@ def test_the_wheel_alone_has_them_too(tmp_path: Path) -> None:
         text=True,
     ).stdout.strip()
     subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, site], check=True)
-    found = "from queuemedic.bundled import find_bundled; print(*find_bundled('alerts'), *find_bundled('dashboards'))"
+    sorts = "('alerts', 'dashboards', 'deploy', 'docs')"
+    found = f"from queuemedic.bundled import find_bundled as f; print(*(name for sort in {sorts} for name in f(sort)))"
     code = "import sys, types; sys.modules['queuemedic'] = package = types.ModuleType('queuemedic')"
     code += f"; package.__path__ = ['{site}/queuemedic']; {found}"
     listed = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-    assert {"rules/jobs.yml", "alertmanager.yml", "fleet.json", "provisioning/dashboards.yml"} <= set(listed.split())
+    expected = {"rules/jobs.yml", "alertmanager.yml", "fleet.json", "provisioning/dashboards.yml"}
+    expected |= {"systemd/queuemedic.service", "watched-host/prepare.sh", "howto/heal.md", "quickstart/matomo.md"}
+    assert expected <= set(listed.split())
