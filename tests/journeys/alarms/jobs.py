@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 from tests.lab.orphans import HOST
 
 from .scale import limit
-from .scenario import NEVER, MatomoScenario, Values
+from .scenario import NEVER, NEVER_LATE, MatomoScenario, Values
 
 ELSEWHERE: Final = "web99"
 """A host that is not configured."""
@@ -56,6 +56,7 @@ class JobOrphaned(MatomoScenario):
 
     board = "queuemedic-healing?var-queue"
     labels: ClassVar[Values] = {"host": HOST}
+    options: ClassVar[Values] = {**NEVER_LATE}
     healing: ClassVar[Values] = {"mode": "disabled"}
 
     def begin(self) -> None:
