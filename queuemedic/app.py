@@ -329,14 +329,17 @@ class App:
         every = poller.status.options.poll_every.total_seconds()
 
         def run() -> None:
+            nonlocal executor
             polled = poller.poll()
-            changes: dict[str, object] = {"executor": POLLING if poller.status.is_up else FAILING}
+            last, executor = executor, POLLING if poller.status.is_up else FAILING
+            changes: dict[str, object] = {} if executor == last else {"executor": executor}
             if polled is Polled.SERVER_BUSY:
                 changes["next_run_time"] = clock.now() + BUSY_RETRY
             elif poller.seconds_to_wait > 0:
                 changes["next_run_time"] = clock.now() + timedelta(seconds=poller.seconds_to_wait)
-            with suppress(JobLookupError):
-                scheduler.modify_job(job, **changes)
+            if changes:  # each change wakes the scheduler
+                with suppress(JobLookupError):
+                    scheduler.modify_job(job, **changes)
 
         scheduler.add_job(
             run,

@@ -18,6 +18,7 @@ from . import __version__
 from .app import App
 from .bundled import find_bundled
 from .config import Config
+from .interpreter import settle
 from .notify import Notifier
 from .reloading import Reloading
 from .shown import LookingBack, make_source
@@ -63,6 +64,7 @@ def serve_app(
     `load` reads the configuration anew; without it, it is the same again. A hanging poll waits for a database that
     does not answer; the limit that it was given there ends the statement.
     """
+    settle()
     watch, hangup = watch or Watch(), hangup or Hangup()
     notifier = Notifier(os.environ)
     reloading = Reloading(app, watch, load=load or (lambda: app.config), notifier=notifier)
