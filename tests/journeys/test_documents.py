@@ -74,6 +74,8 @@ ELSEWHERE: Final = {
     "journalctl": "no systemd runs here",
     "curl --silent http://localhost:9847/api": "tests/journeys/test_status_page.py asks for the pages of the API",
     "ssh": "a host of the reader's",
+    ".venv/bin/python -m bench": "takes minutes to an hour, so it is run by hand; its figures are on the page",
+    "sh deploy/container/make-secrets.sh": "tests/journeys/test_deploy_container.py runs it in a folder of its own",
     "helm": "no cluster is here; the chart is linted and rendered by tests/journeys/test_deploy_chart.py",
     "kubectl": "no cluster is here; what is applied is checked by tests/journeys/test_deploy_chart.py",
     "podman": "no containers can be run here",
