@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt docs site bench long mutations lock meltano pythons
+.PHONY: help demo test check fmt docs site bench soak long mutations lock meltano pythons
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,8 +51,11 @@ docs: $(INSTALLED)  ## Write what is made from the code: reference pages, dashbo
 site: $(INSTALLED)  ## Build the documentation's site into site/; a broken link fails.
 	$(SITE)
 
-bench: $(INSTALLED)  ## Measure a poll and a scrape on a table of a million rows (needs MariaDB).
+bench: $(INSTALLED)  ## Measure what Queuemedic costs beside its peers, and write docs/reference/performance.md.
 	$(BIN)/python -m bench
+
+soak: $(INSTALLED)  ## Run it for an hour in churn, faults and healing, and see that nothing grows.
+	$(BIN)/python -m bench soak report
 
 long: $(INSTALLED)  ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
