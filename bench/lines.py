@@ -8,7 +8,7 @@ One CSV file for each part in bench/results/, which `python -m bench report` mak
 
 import csv
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import median
@@ -104,16 +104,43 @@ class Table:
             return cls([Line(**row) for row in csv.DictReader(file)])
 
     def markdown(self) -> Iterator[str]:
-        """Give the lines of a table for each case, ratios first, and the notes after it."""
+        """Give a table for each case: a row for each subject, a column for each figure, and the notes below it."""
         for case in dict.fromkeys(line.case for line in self.lines):
             mine = [line for line in self.lines if line.case == case]
-            shown = [line for line in mine if line.figure]
-            yield from ("", f"**{case}**", "") if case else ("",)
-            if shown:
-                yield "| ratio (min to max) | of | to | figure | median (min to max) | budget |"
-                yield "| ---: | --- | --- | --- | ---: | --- |"
-            yield from map(_markdown, shown)
-            yield from (f"\n{line.subject}: {line.note}" for line in mine if line.note)
+            cells: dict[str, dict[str, Line]] = {}
+            for line in mine:
+                if line.figure:
+                    known = cells.setdefault(line.subject, {}).get(line.figure)
+                    # Where it is compared with several, the table has the first.
+                    if known is None or not known.ratio:
+                        cells[line.subject][line.figure] = line
+            yield from ("", f"**{case}**") if case else ()
+            if cells:
+                figures = list(dict.fromkeys(figure for found in cells.values() for figure in found))
+                references = {line.compared_with for found in cells.values() for line in found.values() if line.ratio}
+                beside = f" (**ratio** to: {', '.join(sorted(references))})" if references else ""
+                yield from ("", f"| {beside.strip()} | {' | '.join(figures)} |", f"| --- |{' ---: |' * len(figures)}")
+                for subject, found in cells.items():
+                    shown = [_cell(found[figure]) if figure in found else "" for figure in figures]
+                    yield f"| {subject} | {' | '.join(shown)} |"
+            yield from (f"\n{line.subject}: {line.note}." for line in mine if line.note)
+
+    def judged(self) -> Iterator[Line]:
+        """Give the lines that a budget is held against."""
+        return (line for line in self.lines if line.budget)
+
+
+def summarise(lines: Iterable[Line]) -> Iterator[str]:
+    """Give a table of budgets: the ratio where it is one, and whether it is met."""
+    yield "| budget | limit | measured (min to max) | |"
+    yield "| --- | ---: | ---: | --- |"
+    for line in lines:
+        is_ratio = bool(line.ratio)
+        value = line.ratio if is_ratio else line.median
+        least, most = (line.ratio_min, line.ratio_max) if is_ratio else (line.min, line.max)
+        spread = f" ({least} to {most})" if least != most else ""
+        verdict = "met" if line.is_met == "yes" else "**missed**"
+        yield f"| {line.promise} | {line.budget} | {value}{spread} | {verdict} |"
 
 
 def show(value: float) -> str:
@@ -151,8 +178,8 @@ def _line(
     )
 
 
-def _markdown(line: Line) -> str:
-    ratio = f"**{line.ratio}** ({line.ratio_min} to {line.ratio_max})" if line.ratio else ""
-    value = f"{line.median} ({line.min} to {line.max})" if line.min != line.max else line.median
-    verdict = {"yes": f"{line.budget}: met", "no": f"{line.budget}: **missed**"}.get(line.is_met, "")
-    return f"| {ratio} | {line.subject} | {line.compared_with} | {line.figure} | {value} | {verdict} |"
+def _cell(line: Line) -> str:
+    if line.ratio:
+        spread = f" ({line.ratio_min} to {line.ratio_max})" if line.ratio_min != line.ratio_max else ""
+        return f"**{line.ratio}**{spread} · {line.median}"
+    return f"{line.median} ({line.min} to {line.max})" if line.min != line.max else line.median

@@ -46,6 +46,8 @@ def measure(scale: Scale) -> Table:
         for name, (make, scans) in MAKERS.items():
             url = ground.account()
             try:
+                if name not in (NAME, HEALING):
+                    scale.want_peers()
                 exporter = stack.enter_context(make(ground, url))
             except (NotInstalled, NotAllowed) as missing:
                 table.say("", name, f"not measured: {missing}")

@@ -44,7 +44,7 @@ def measure(scale: Scale) -> Table:
             budgets = {} if statement or scale.rows != 1_000_000 else scale.budgets(PROMISES)
             name = f"{scale.rows:,} rows, {case}"
             with ExitStack() as stack:
-                subjects, notes = _subjects(ground, stack)
+                subjects, notes = _subjects(ground, stack, scale)
                 measured = interleave(subjects, scale.rounds)
             for figure, by_subject in measured.items():
                 is_judged = figure == "database ms"
@@ -60,7 +60,9 @@ def measure(scale: Scale) -> Table:
     return table
 
 
-def _subjects(ground: Ground, stack: ExitStack) -> tuple[dict[str, Callable[[], Figures]], Mapping[str, str]]:
+def _subjects(
+    ground: Ground, stack: ExitStack, scale: Scale
+) -> tuple[dict[str, Callable[[], Figures]], Mapping[str, str]]:
     subjects = {
         POLL: _poll(ground, stack, breakdown_every=timedelta(days=1)),
         BARELY: _bare(ground),
@@ -69,6 +71,7 @@ def _subjects(ground: Ground, stack: ExitStack) -> tuple[dict[str, Callable[[], 
     notes = {"sql_exporter": "not measured: the Go module proxy refuses github.com/burningalchemist/sql_exporter"}
     for name, figures in ((NEAREST, PLAIN), (TUNED_NEAREST, TUNED)):
         try:
+            scale.want_peers()
             url = ground.account()
             exporter = stack.enter_context(nearest.query_exporter(url, figures))
         except NotInstalled as missing:
@@ -76,6 +79,7 @@ def _subjects(ground: Ground, stack: ExitStack) -> tuple[dict[str, Callable[[], 
             continue
         subjects[name] = lambda url=url, exporter=exporter: ground.cost_of(exporter.scrape, url)  # type: ignore[misc]
     try:
+        scale.want_peers()
         debian.program()
         subjects[DEBIAN] = _debian(ground)
     except NotInstalled as missing:

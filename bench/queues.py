@@ -78,6 +78,8 @@ def measure(scale: Scale) -> Table:
         found: dict[str, dict[str, list[float]]] = defaultdict(dict)
         for name, (make, reading) in makers.items():
             try:
+                if name != NAME:
+                    scale.want_peers()
                 with make() as exporter:
                     for figure, value in _watch(exporter, reading, queues, every, scrape_every).items():
                         found[figure][name] = [value]

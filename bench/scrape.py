@@ -73,6 +73,7 @@ def _measure_size(
         }
         for name, make in makers.items():
             try:
+                scale.want_peers()
                 exporters[name] = stack.enter_context(make())
                 wait_until(
                     lambda name=name: count_series(exporters[name].scrape()) >= series,  # type: ignore[misc]

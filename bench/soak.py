@@ -99,19 +99,19 @@ class World:
             self.server.sql(f"DELETE FROM {table} WHERE status = 0 ORDER BY idinvalidation LIMIT {waiting - WAITING}")
 
 
-def measure(scale: Scale, *, into: Path, minutes: float = 60.0) -> Table:
+def measure(scale: Scale) -> Table:
     """Run for so long, and judge the second half."""
     table = Table()
     try:
         with _world() as world:
-            pace = QUICK if scale.is_quick else Pace(seconds=minutes * 60)
+            pace = QUICK if scale.is_quick else Pace(seconds=scale.minutes * 60)
             samples = _run(world, pace)
             back = samples[-1]["rows put back"]
             table.say("", NAME, f"{world.killed:,} workers were killed, and {back:,.0f} rows put back")
     except (NotAllowed, NotInstalled) as reason:
         table.say("", NAME, f"not measured: {reason}")
         return table
-    _write(into / "soak_samples.csv", samples)
+    _write(scale.into / "soak_samples.csv", samples)
     at = [sample["minutes"] for sample in samples]
     half = len(samples) // 2
     for figure, limit in LIMITS.items():

@@ -28,6 +28,7 @@ def measure(scale: Scale) -> Table:
     helps = {NAME: _help(PROGRAM, "--help"), INTERPRETER: _help(Path(sys.executable), "-c", "pass")}
     notes = {}
     try:
+        scale.want_peers()
         helps[nearest.NAME] = _help(nearest.program(), "--help")
     except NotInstalled as missing:
         notes[nearest.NAME] = f"not measured: {missing}"

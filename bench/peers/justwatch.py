@@ -14,6 +14,8 @@ from .exporter import CACHE, Exporter
 from .figures import Figure
 
 NAME = "prometheus-sql-exporter"
+VERSION = "0.4.5-1+b5"
+"""Debian 12's; another release has another, which is measured just as well."""
 
 
 def program() -> Path:
