@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt docs site bench soak long mutations lock meltano pythons
+.PHONY: help demo test check fmt docs site bench soak long mutations lock meltano pythons release
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +63,9 @@ long: $(INSTALLED)  ## Run the tests that take minutes each.
 mutations: $(INSTALLED)  ## Take out each safety rule, change each alert rule, and see that a test turns red.
 	$(BIN)/python -m tests.mutations
 	$(BIN)/python -m tests.rules.mutations
+
+release: $(INSTALLED)  ## Build what is released into dist/: sdist, wheel, the chart where helm is, checksums.
+	@sh deploy/release.sh
 
 meltano: $(INSTALLED)  ## Install the releases of Meltano that tests run, for all runs to come; tests do so, too.
 	@$(BIN)/python -m tests.lab.releases
