@@ -40,7 +40,8 @@ def mutants_of(rule: Rule) -> Iterator[Mutant]:
     """Yield the rule with each change."""
     seen: Counter[str] = Counter()
     changed = [(what, {**rule, "expr": expr}) for what, expr in _changed_expressions(rule["expr"])]
-    changed += [(f"for {rule['for']} → {span}", {**rule, "for": span}) for span in _spans(rule.get("for", ""))]
+    for key in ("for", "keep_firing_for"):
+        changed += [(f"{key} {rule[key]} → {span}", {**rule, key: span}) for span in _spans(rule.get(key, ""))]
     for what, other in changed:
         seen[what] += 1
         place = f" #{seen[what]}" if seen[what] > 1 else ""

@@ -22,7 +22,20 @@ from .mutants import Mutant, Rule, mutants_of
 from .shipped import RULE_FILES, TEST_FILES
 
 AT_ONCE: Final = 2
-EQUIVALENT: Final[dict[str, str]] = {}
+THERE_ALL_ALONG: Final = "What was there for all of a span was there when it began."
+TAKEN_OUT_LATER: Final = "The verdicts beside `alive` are taken out by the `unless` that follows."
+JOINED: Final = "Both sides are joined by their job, so that either matcher alone will do."
+EQUIVALENT: Final = {
+    "QueuemedicNothingEnding: 0 → -1 #2": THERE_ALL_ALONG,
+    "QueuemedicNothingEnding: > → >= #2": THERE_ALL_ALONG,
+    "QueuemedicArchivingOnlySeemsCompleted: 0 → -1 #2": THERE_ALL_ALONG,
+    "QueuemedicArchivingOnlySeemsCompleted: > → >= #2": THERE_ALL_ALONG,
+    'QueuemedicJobRunsLong: without verdict="alive"': TAKEN_OUT_LATER,
+    'QueuemedicJobStuck: without verdict="alive"': TAKEN_OUT_LATER,
+    'QueuemedicInstanceDown: without job=~".*queuemedic.*"': JOINED,
+    'QueuemedicInstanceDown: without job=~".*queuemedic.*" #2': JOINED,
+    "QueuemedicHealingStopped: max → min #3": "It is only looked whether there is any.",
+}
 """Mutants that no test can tell from the rule, with the reason."""
 
 

@@ -12,6 +12,7 @@ RULE = {
     "alert": "A",
     "expr": 'max without (b) (rate(m{x=~"p|q",y="r"}[2h] offset 1d)) > 0.5 and (n == 1 or o) unless k <= 3600',
     "for": "5m",
+    "keep_firing_for": "2m",
 }
 CHANGES = {
     "2h → 14400s": "[14400s]",
@@ -40,6 +41,8 @@ CHANGES = {
     'without y="r"': 'm{x=~"p|q"}',
     "for 5m → 600s": "",
     "for 5m → 150s": "",
+    "keep_firing_for 2m → 240s": "",
+    "keep_firing_for 2m → 60s": "",
 }
 
 
@@ -49,8 +52,9 @@ def test_every_part_of_a_rule_is_changed() -> None:
     assert found.keys() == CHANGES.keys()
     for name, part in CHANGES.items():
         assert part in found[name]["expr"]
-    spans = {name: rule["for"] for name, rule in found.items() if rule["for"] != "5m"}
-    assert spans == {"for 5m → 600s": "600s", "for 5m → 150s": "150s"}
+    for name in ("for 5m → 600s", "for 5m → 150s", "keep_firing_for 2m → 240s", "keep_firing_for 2m → 60s"):
+        key, _, _, span = name.split()
+        assert found[name][key] == span
 
 
 def test_what_matters_is_noticed() -> None:
