@@ -192,7 +192,7 @@ class QueueFigures(View):
     orphaned: int | None = None
     """Started jobs whose worker is proven dead; null where nobody judged."""
     unjudged: int | None = None
-    """Started jobs of which nobody can tell whether their worker is alive; null where nobody judged."""
+    """Those of which nobody can tell whether the worker is alive, once its host was asked; null if nobody judged."""
     kinds: tuple[KindView, ...]
     """The jobs by kind."""
     hosts: tuple[LoadView, ...]

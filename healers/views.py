@@ -15,7 +15,7 @@ from .metrics import HostStatus
 from .outcomes import Concluded
 from .plan import Plan
 from .probes.protocol import NoAnswer
-from .reasons import Liveness
+from .reasons import Liveness, Reason
 from .refusals import Refusal
 from .tallying import HealStatus
 from .verdicts import Verdict
@@ -34,7 +34,7 @@ def show_verdicts(view: QueueView, held: QueueBeliefs | None) -> QueueView:
 
 def count_verdicts(held: QueueBeliefs) -> dict[str, int]:
     """Count the orphaned jobs of a queue, and those of which nobody can tell, by the names of a view's fields."""
-    counted = Counter(verdict.value for verdict in held.verdicts.values())
+    counted = Counter(verdict.value for verdict in held.verdicts.values() if verdict.reason is not Reason.NOT_ASKED)
     return {"orphaned": counted[Liveness.DEAD], "unjudged": counted[Liveness.UNKNOWN]}
 
 

@@ -51,6 +51,7 @@ def plot_backlog(points: Sequence[Point], *, now: float, columns: int) -> Plot |
         return None
     known = [point.waiting for point in points if point.waiting is not None]
     top = max(known, default=0)
+    shown = show_number(top if known else None)
     begins, width = points[0].at_seconds, 3 * columns
     scale = _Scale(begins=begins, ends=max(now, points[-1].at_seconds), width=width, top=top)
     lines, areas = [], []
@@ -71,7 +72,7 @@ def plot_backlog(points: Sequence[Point], *, now: float, columns: int) -> Plot |
         area="".join(areas),
         second="",
         holes=tuple(_holes(points, scale)),
-        top=show_number(top),
+        top=shown,
         since=since,
         label=f"Waiting jobs over {since}: {said}{_failed(points)}",
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2s
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +19,7 @@ MARKS: Final[Mapping[str | None, Level]] = MappingProxyType(
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({"none": "no host recorded", "other": "other hosts"})
 ABOUT: Final = ("site", "date1", "segment", "plugin", "report")
 FOR_THE_MOMENT: Final = ("unconfirmed", "too_young")
+"""Refusals that every job meets on its way back."""
 UNLOAD: Final = ("load_average", "processors")
 """Evidence that says nothing about one worker."""
 
@@ -150,19 +152,9 @@ def _make_host(name: str, view: HostView | None, loads: Sequence[LoadView]) -> H
 
 
 def make_heals(views: Sequence[HealView], *, now: datetime, most: int) -> tuple[HealRow, ...]:
-    """Make the rows of what was put back or refused, the newest first.
-
-    That a job was left alone for the moment is no news once it is back.
-    """
-    rows: list[HealRow] = []
-    back: set[tuple[str, str, str | None, str | None]] = set()
-    for view in reversed(views):
-        identity = view.queue, view.job_id, view.host, view.pid_text
-        if view.result == "reset":
-            back.add(identity)
-        if len(rows) < most and not (view.refusal in FOR_THE_MOMENT and identity in back):
-            rows.append(_make_heal(view, now=now))
-    return tuple(rows)
+    """Make the rows of what was put back or refused, the newest first; not of what was left alone for the moment."""
+    told = (view for view in reversed(views) if view.refusal not in FOR_THE_MOMENT)
+    return tuple(_make_heal(view, now=now) for view in islice(told, most))
 
 
 def _make_heal(view: HealView, *, now: datetime) -> HealRow:

@@ -11,10 +11,12 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -146,12 +148,14 @@ class Browser:
 
     def close(self) -> None:
         """End the browser, all of its processes, and remove its profile."""
+        with suppress(AssertionError, OSError):
+            self._ask("Browser.close", {}, session=None)
         for descriptor in (self._to, self._from):
             os.close(descriptor)
         try:
-            self._process.wait(10)  # it ends when its pipe does
+            self._process.wait(5)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, 9)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         wait_until(lambda: _removed(self._folder), within=10, what="the profile is gone")
 
