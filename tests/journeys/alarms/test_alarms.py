@@ -51,7 +51,7 @@ def test_every_alert_has_a_scenario() -> None:
     assert found == expected
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_alerts_of_hours_are_told_and_told_to_be_over(machines: Hosts, tmp_path: Path) -> None:
     """All whose time is not in days."""
     with played([scenario for scenario in ALL if not scenario.is_long], machines, tmp_path) as (watch, scenarios):
