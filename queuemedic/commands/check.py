@@ -198,8 +198,10 @@ def _headline(view: QueueView) -> str:
 
 
 def _print_kinds(console: Console, view: QueueView) -> None:
-    """Print the kinds in their order, or where there are many, those with the most jobs."""
+    """Print the kinds that have jobs in their order, or where there are many, those with the most."""
     busy = [kind for kind in view.kinds if kind.waiting or kind.started]
+    if not busy:
+        return
     if len(busy) > TOP:
         busy.sort(key=lambda kind: -(kind.waiting + kind.started))
     rows = (

@@ -19,7 +19,7 @@ from healers.probes.protocol import Silence
 from queuemedic.cli import main as program
 from queuemedic.commands.hosts import TO_DO
 from tests.conftest import installed
-from tests.lab import picture, programs
+from tests.lab import picture, programs, sqlite_queue
 from tests.lab.queuemedic import QUEUEMEDIC, run, write_config
 from tests.lab.terminal import COLOUR, Terminal, plain
 
@@ -102,6 +102,18 @@ def test_into_a_pipe_each_row_is_a_line(site: Path) -> None:
     [row] = [line for line in ended.out.splitlines() if "4711" in line and "ps -o" not in line]
     assert row.split()[:5] == ["3", "job", LONG, "4711", "3h"]
     assert row.rstrip().endswith("longer than 1h")
+
+
+def test_of_many_queues_those_that_are_well_take_a_line_each(tmp_path: Path) -> None:
+    """What is wrong is shown whole, and named once more at the end, where a person looks."""
+    queues = {f"q{number:02d}": sqlite_queue.make_queue(tmp_path / f"{number}.db") for number in range(11)}
+    config = write_config(tmp_path, {**queues, "worst": {**queues["q00"], "from": "nothing"}})
+    ended = run("--config", config, "check")
+    lines = ended.out.splitlines()
+    assert ended.code == 3
+    assert lines[:11] == [f"✓ {name} (table): nothing stuck; 0 started, 1 waiting" for name in queues]
+    assert lines[11] == "✗ worst (table): could not be read"
+    assert lines[-1] == "✗ 1 of 12 queues: worst"
 
 
 def test_who_waits_sees_for_what(tmp_path: Path) -> None:
