@@ -27,6 +27,7 @@ from sqlalchemy import Connection, NullPool, event
 from .address import Address, Tls
 from .deadline import ABORT_AGAIN_SECONDS, Deadline
 from .errors import ConfigurationError, Refused, Unreachable
+from .imports import import_pymysql
 from .sqlite_files import is_wal, refuse_to_leave_files
 
 
@@ -68,6 +69,8 @@ def connect(
     address: Address, deadline: Deadline, *, access: Access, before_statement: Callable[..., None] | None = None
 ) -> Connection:
     """Open a session; `before_statement` is called as SQLAlchemy's `before_cursor_execute`."""
+    if address.dialect == "mysql":
+        import_pymysql()
     try:
         engine = sqlalchemy.create_engine(address.url, poolclass=NullPool)
     except ModuleNotFoundError as cause:

@@ -7,11 +7,13 @@ shipped become plain text. Raw HTML in Markdown is shown as text.
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 OUTER: Final = re.compile(r"[a-z]+:|/|#")
 FOLDERS: Final = {
@@ -31,7 +33,12 @@ class Papers:
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
-        self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+    @cached_property
+    def _markdown(self) -> "MarkdownIt":
+        from markdown_it import MarkdownIt  # noqa: PLC0415  3 MiB, and seldom used
+
+        return MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def render(self, path: str, dress: Callable[[str, str], str]) -> str | None:
         """Render a document, or the list of a folder; None where there is none. `dress` takes a title and HTML."""
@@ -63,7 +70,7 @@ class Papers:
         text = "\n".join(lines if len(folders) == 1 else ["# Documentation\n", *lines])
         return str(self._markdown.render(text))
 
-    def _mend(self, tokens: Sequence[Token], name: str) -> None:
+    def _mend(self, tokens: "Sequence[Token]", name: str) -> None:
         """Give headings their anchors, and take out links that lead nowhere."""
         for before, token in zip([None, *tokens], tokens, strict=False):
             if token.type != "inline":
@@ -72,7 +79,7 @@ class Papers:
                 before.attrSet("id", re.sub(r"[^\w -]", "", token.content.lower()).replace(" ", "-"))
             token.children = self._mend_links(token.children or [], name)
 
-    def _mend_links(self, children: Sequence[Token], name: str) -> list[Token]:
+    def _mend_links(self, children: "Sequence[Token]", name: str) -> "list[Token]":
         kept: list[Token] = []
         is_dropped = False
         for child in children:

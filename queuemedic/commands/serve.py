@@ -29,11 +29,13 @@ def serve(file: Path | None, log_format: str) -> None:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet, so there is nothing to reload
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nor to end in order, until it is served
+    from exporter.imports import without
+
+    with without("rich"):  # which structlog would load for tracebacks of a kind that are not used: 4 MiB
+        import structlog
     from ..serving import Hangup, exit_now, serve_app
 
     hangup = Hangup()
-    import structlog
-
     from exporter.log import configure
     from exporter.web.access import Watch
     from exporter.web.server import listen

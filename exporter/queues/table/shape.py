@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects import registry
 from sqlalchemy.exc import DBAPIError
 
 from exporter.driver_errors import read_error
@@ -26,14 +26,6 @@ from .options import Sql, TableOptions
 INSTANTS: Final = ("enqueued_at", "started_at", "heartbeat_at")
 PLAIN: Final = re.compile(r"[^\W\d]\w*")
 DERIVED: Final = "source"
-# `%` is doubled by `text`, and only there.
-DIALECTS: Final = MappingProxyType(
-    {
-        "mysql": mysql.dialect(paramstyle="named"),
-        "postgresql": postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
-        "sqlite": sqlite.dialect(paramstyle="named"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +78,11 @@ def detect(connection: Connection, options: TableOptions) -> Shape:
 def _write(options: TableOptions, dialect: str) -> _Written:
     """Quote names and take SQL as it is, on lines of its own: it may end in a comment."""
 
+    # `%` is doubled by `text`, and only there.
+    known = registry.load(dialect)(paramstyle="named")
+
     def quote(name: str) -> str:
-        return _bare(DIALECTS[dialect].identifier_preparer.quote_identifier(name))
+        return _bare(known.identifier_preparer.quote_identifier(name))
 
     if isinstance(options.from_, Sql):
         name = quote(DERIVED)
