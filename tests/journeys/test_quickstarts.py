@@ -44,6 +44,7 @@ def walk(folder: Path, replace: dict[str, str], **options: Any) -> Iterator[Walk
     """Walk with what all pages call by the same names; Prometheus' own check reads what they make."""
     with installed():
         promtool = programs.program("promtool", package="prometheus")
+        programs.program("curl", package="curl")
     (folder / "prometheus").mkdir()
     port = free_port()
     names = {

@@ -44,7 +44,9 @@ def ask_by_ssh(folder: Path, port: int, **options: Any) -> dict[str, Any]:
     """Return the section of a host behind a port, with a key pair of its own."""
     key, known = folder / "key", folder / "known_hosts"
     if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        with installed():
+            keygen = programs.program("ssh-keygen", package="openssh-client")
+        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     kind, text, *_ = key.with_suffix(".pub").read_text().split()
     known.write_text(f"[127.0.0.1]:{port} {kind} {text}\n")
     files = {"key_file": str(key), "known_hosts": str(known)}
