@@ -16,6 +16,7 @@ def demo(listen: str) -> None:
     import json
     import logging
     import socket
+    import sys
     import tempfile
     from pathlib import Path
 
@@ -29,6 +30,7 @@ def demo(listen: str) -> None:
     from ..systems import OPTIONS
 
     configure(level=logging.WARNING)
+    called = sys.argv[0] if Path(sys.argv[0]).name == "queuemedic" else "queuemedic"  # it may not be on the PATH
     with tempfile.TemporaryDirectory(prefix="queuemedic-demo-") as folder:
         live = Demo(Path(folder), click.echo)
         file = Path(folder) / "queuemedic.yml"
@@ -41,9 +43,10 @@ def demo(listen: str) -> None:
         listener = open_listener(config.web.listen.host, config.web.listen.port)
         address = "http://{}:{}".format(*listener.getsockname()[:2])
         click.echo(f"Three workers take jobs from a queue in {folder}; one is killed every 20 s.")
+        click.echo(f"  {address}/   the status page: how the queue is, and why")
         click.echo(f"  {address}/metrics   what Prometheus scrapes; look for queuemedic_orphaned_jobs and heals_total")
-        click.echo(f"  queuemedic --config {file} check     the same on the terminal")
-        click.echo(f"  queuemedic --config {file} history   what was put back, and on what evidence")
+        click.echo(f"  {called} --config {file} check     the same on the terminal")
+        click.echo(f"  {called} --config {file} history   what was put back, and on what evidence")
         click.echo("Ctrl-C ends it.")
         with live.running():
             serve_app(App(config), listener)
