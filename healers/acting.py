@@ -106,7 +106,7 @@ class Acting:
         check: Callable[[Candidate, int], Refusal | None],
         *,
         wait_seconds: float,
-        failures_end: int | None = FAILURES_END_PASS,
+        failures_end: int | None,
     ) -> Work:
         """Take the lock, and put back what `make_plan` plans then; raises nothing.
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from exporter.errors import QueuemedicError
 from exporter.jobs import Attempt, AttemptKey, QueueName
 
-from .acting import Acting, Work
+from .acting import FAILURES_END_PASS, Acting, Work
 from .asking import read_moment
 from .beliefs import Moment, QueueBeliefs
 from .braking import Held, read_brakes, read_pause, step_breaker
@@ -46,6 +46,21 @@ class Pass:
     concluded: tuple[Concluded, ...] = ()
     has_lock: bool | None = None
     fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """How one pass is made: for whom, of what, by what is believed meanwhile, and how long it waits for the lock."""
+
+    person: Person | None
+    wants: Callable[[Attempt], bool]
+    believe: Callable[[], QueueBeliefs | None]
+    wait_seconds: float
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what comes of it is counted and recorded: a person may only want to see it."""
+        return self.person is None or self.person.is_applied
 
 
 class Healer:
@@ -104,8 +119,9 @@ class Healer:
         for the look before each reset; without it that does not change. `wait_seconds`: how long to wait for the lock.
         Where it cannot be asked for, a person's pass raises ReadError or ConfigurationError.
         """
+        order = Order(person=person, wants=wants, believe=believe or (lambda: seen.held), wait_seconds=wait_seconds)
         with self._turn:
-            return self._run(seen, person, wants, believe or (lambda: seen.held), wait_seconds)
+            return self._run(seen, order)
 
     def reconcile(self) -> None:
         """Find out what became of intents that were left open, where the queue could not be read yet.
@@ -143,27 +159,20 @@ class Healer:
             self._turn.release()
         return has_ended
 
-    def _run(
-        self,
-        seen: Seen,
-        person: Person | None,
-        wants: Callable[[Attempt], bool],
-        believe: Callable[[], QueueBeliefs | None],
-        wait_seconds: float,
-    ) -> Pass:
+    def _run(self, seen: Seen, order: Order) -> Pass:
         self._polls = follow_polls(self._polls, seen.status)
-        brakes = self._read_brakes(seen, person)
+        brakes = self._read_brakes(seen, order)
         candidates = gather(seen, count_resets=brakes.count_resets)
         known = {one.attempt.key: one for one in candidates}
-        situation = self._look(seen, brakes, candidates, person)
-        wanted = self._choose(candidates, wants, seen)
+        situation = self._look(seen, brakes, candidates, order)
+        wanted = self._choose(candidates, seen, order)
         plan = make_plan(wanted, situation)
         work = Work(plan=plan, fault=brakes.fault)
         if self._acting is not None and not plan.is_dry_run and (plan.resets or brakes.has_open_intents):
-            if person is None and self._acting.rests(seen.moment):
+            if order.person is None and self._acting.rests(seen.moment):
                 work = Work(fault=self._fault, has_lock=False)
             else:
-                work = self._act(self._acting, seen, situation, wants, believe, wait_seconds, known)
+                work = self._act(self._acting, seen, situation, order, known)
         plan = work.plan or make_plan(wanted, replace(situation, has_lock=None))
         self._fault = work.fault
         done = Pass(
@@ -173,26 +182,19 @@ class Healer:
             has_lock=work.has_lock,
             fault=work.fault,
         )
-        if person is None or person.is_applied:
+        if order.is_kept:
             self._note(done, seen, situation)
-        _raise(work, person)
+        _raise(work, order.person)
         return done
 
     def _act(
-        self,
-        acting: Acting,
-        seen: Seen,
-        situation: Situation,
-        wants: Callable[[Attempt], bool],
-        believe: Callable[[], QueueBeliefs | None],
-        wait_seconds: float,
-        known: dict[AttemptKey, Candidate],
+        self, acting: Acting, seen: Seen, situation: Situation, order: Order, known: dict[AttemptKey, Candidate]
     ) -> Work:
         """Act under the lock; a poll may have ended meanwhile, and brings candidates that were not `known`."""
 
         def plan_again(has_lock: bool) -> tuple[Plan, str]:
-            now = replace(seen, moment=self._read_moment(), held=believe() or seen.held)
-            brakes = self._read_brakes(now, situation.by_person)
+            now = replace(seen, moment=self._read_moment(), held=order.believe() or seen.held)
+            brakes = self._read_brakes(now, order)
             candidates = gather(now, count_resets=brakes.count_resets)
             known.update((one.attempt.key, one) for one in candidates)
             latest = replace(
@@ -204,10 +206,10 @@ class Healer:
                 is_ledger_usable=brakes.is_usable and situation.breaker is not None,
                 has_lock=has_lock,
             )
-            return make_plan(self._choose(candidates, wants, now), latest), brakes.fault
+            return make_plan(self._choose(candidates, now, order), latest), brakes.fault
 
         def check(candidate: Candidate, done: int) -> Refusal | None:
-            held, moment = believe(), self._read_moment()
+            held, moment = order.believe(), self._read_moment()
             fresh = renew(candidate, held, boottime_seconds=moment.boottime_seconds) if held else None
             if fresh is None:
                 return refusal(candidate, RefusalReason.UNCONFIRMED, "nothing is held of this attempt any more")
@@ -215,14 +217,13 @@ class Healer:
             latest = replace(situation, now=moment.at, is_paused=is_paused, pause_detail=detail, planned=done)
             return refuse(fresh, latest)
 
-        if situation.by_person is not None:
-            return acting.act(plan_again, check, wait_seconds=wait_seconds, failures_end=None)
-        return acting.act(plan_again, check, wait_seconds=wait_seconds)
+        failures_end = FAILURES_END_PASS if order.person is None else None
+        return acting.act(plan_again, check, wait_seconds=order.wait_seconds, failures_end=failures_end)
 
-    def _read_brakes(self, seen: Seen, person: Person | None) -> Held:
+    def _read_brakes(self, seen: Seen, order: Order) -> Held:
         """Read the budgets only where something may be put back: an idle pass costs the ledger next to nothing."""
         is_idle = all(verdict.value is Liveness.ALIVE for verdict in seen.held.verdicts.values())
-        return self._read_ledger(counts=person is not None or not is_idle)
+        return self._read_ledger(counts=order.person is not None or not is_idle)
 
     def _read_ledger(self, *, counts: bool) -> Held:
         acting = self._acting
@@ -238,16 +239,16 @@ class Healer:
             acting.may_have_open_intents &= brakes.has_open_intents or not brakes.is_usable
         return brakes
 
-    def _choose(self, candidates: Iterable[Candidate], wants: Callable[[Attempt], bool], seen: Seen) -> list[Candidate]:
+    def _choose(self, candidates: Iterable[Candidate], seen: Seen, order: Order) -> list[Candidate]:
         """Return what is to be planned: not what was put back after the poll that still shows it as started."""
         read_seconds, acting = seen.held.watched.read_seconds, self._acting
         return [
             one
             for one in candidates
-            if wants(one.attempt) and not (acting and acting.is_back(one.attempt.key, read_seconds=read_seconds))
+            if order.wants(one.attempt) and not (acting and acting.is_back(one.attempt.key, read_seconds=read_seconds))
         ]
 
-    def _look(self, seen: Seen, brakes: Held, candidates: Iterable[Candidate], person: Person | None) -> Situation:
+    def _look(self, seen: Seen, brakes: Held, candidates: Iterable[Candidate], order: Order) -> Situation:
         last, self._clocks = self._clocks, read_clocks(seen.status, seen.moment)
         reading = seen.status.reading
         breaker = step_breaker(
@@ -256,7 +257,7 @@ class Healer:
             tally(candidates),
             self._options,
             now=seen.moment.at,
-            keeps=person is None or person.is_applied,
+            keeps=order.is_kept,
         )
         return Situation(
             queue=self.queue,
@@ -272,7 +273,7 @@ class Healer:
             is_ledger_usable=brakes.is_usable and breaker is not None,
             has_lock=True,
             loads=seen.loads,
-            by_person=person,
+            by_person=order.person,
         )
 
     def _note(self, done: Pass, seen: Seen, situation: Situation) -> None:

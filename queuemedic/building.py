@@ -102,11 +102,6 @@ class LateReset:
         """See `Reset`."""
         return self._get().reset(claim)
 
-    def close(self) -> None:
-        """See `Reset`."""
-        if self._made is not None:
-            self._made.close()
-
     def _get(self) -> Reset:
         if self._made is None:
             self._made = self._make()

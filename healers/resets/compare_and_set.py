@@ -125,10 +125,6 @@ class SqlReset:
             return self._find_out(rows, claim, because=str(cause), may_be_written=False)
         return Concluded(key=claim.key, outcome=Outcome.RESET)
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._writer.close()
-
     def _connect(self) -> None:
         try:
             self._writer.connect()

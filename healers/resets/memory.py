@@ -50,9 +50,6 @@ class MemoryReset:
         self._queue.release(int(claim.key.job_id))
         return Concluded(key=claim.key, outcome=Outcome.RESET)
 
-    def close(self) -> None:
-        """Nothing to close."""
-
     def _read(self, key: AttemptKey) -> OriginalRow | None:
         job = self._queue.jobs.get(int(key.job_id))
         if job is None:

@@ -124,9 +124,6 @@ class ResetOf:
             return replace(concluded, outcome=Outcome.UNKNOWN, detail="the answer was lost")
         return concluded
 
-    def close(self) -> None:
-        """Nothing to close."""
-
     def _expect_database(self) -> None:
         if self._dog.world.is_database_down:
             raise Unreachable("the database is down")

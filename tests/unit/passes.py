@@ -103,9 +103,6 @@ class ToldReset:
             return replace(concluded, outcome=Outcome.UNKNOWN, detail="the answer was lost")
         return concluded
 
-    def close(self) -> None:
-        """Nothing to close."""
-
 
 MINUTE = timedelta(minutes=1)
 RESET, GONE, LOST, FAILED = Outcome.RESET, Outcome.GONE, Outcome.LOST_RACE, Outcome.FAILED
