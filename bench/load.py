@@ -51,7 +51,6 @@ class Client:
             while not read.endswith(b"\r\n0\r\n\r\n"):
                 self._receive(self._socket, read)
         else:
-            is_kept = False
             while more := self._socket.recv(CHUNK):
                 read += more
         if not is_kept:
