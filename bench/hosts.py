@@ -63,10 +63,10 @@ def measure(scale: Scale) -> Table:
     return table
 
 
-def rounds_of(numbers: Sequence[int], rounds: int) -> Iterator[tuple[int, dict[str, list[float]]]]:
+def rounds_of(numbers: Sequence[int], rounds: int, *, pids: int) -> Iterator[tuple[int, dict[str, list[float]]]]:
     """Give the figures of routine rounds of the first so many of the same hosts; raises NotAllowed, NotInstalled."""
     with ExitStack() as stack:
-        site, hosts = _make(stack, max(numbers), PIDS)
+        site, hosts = _make(stack, max(numbers), pids)
         threads = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
         for number in numbers:
             program = Asked(site, hosts[:number], threads)
