@@ -1,6 +1,8 @@
 """What is held belongs to whoever reads the queue, and nothing is held in the light of what was not known."""
 
+import threading
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,11 +14,13 @@ from exporter.jobs import Attempt, AttemptKey, QueueName
 from exporter.options import QueueOptions
 from exporter.queues.matomo.queue import SIGNS
 from exporter.tracker import History, track
+from healers import beliefs as module
 from healers.beliefs import Beliefs, Moment
 from healers.probes.protocol import HostAnswer, NoAnswer
 from healers.proofs import is_confirmed
 from healers.rounds import Heard
 from healers.sightings import AttemptSighting, Boot, Enrolment, Learned, Retired, Sightings
+from healers.verdicts import Judgement, judge
 from tests.builders import (
     BOOTED_FOR,
     MACHINE,
@@ -64,11 +68,11 @@ def take(beliefs: Beliefs, *attempts: Attempt, owner: object = None, at: str = "
     )
 
 
-def ask(beliefs: Beliefs, answer: HostAnswer | NoAnswer, *, at: str) -> None:
-    """Let the host answer a round."""
+def ask(beliefs: Beliefs, answer: HostAnswer | NoAnswer, *, at: str) -> AbstractSet[QueueName]:
+    """Let the host answer a round; return the queues to be looked at."""
     now = moment(at)
     asked, is_fresh = beliefs.plan("web1", boottime_seconds=now.boottime_seconds)
-    beliefs.hear(
+    return beliefs.hear(
         Heard(
             round=asked,
             answer=answer,
@@ -290,3 +294,59 @@ def test_a_round_that_began_before_another_reader_did_judges_nothing_for_it() ->
     assert beliefs.hear(heard, now) == set()
     assert verdicts(beliefs) == {attempt.key: "unknown not_asked"}
     assert beliefs.sightings.attempts[attempt.key].asked_at == now.at
+
+
+def test_what_people_say_while_a_round_is_judged_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging takes its time, and holds nobody up: a retirement that ends meanwhile holds nobody dead."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    attempt = an_attempt(started_for="10m")
+    take(beliefs, attempt)
+    beliefs.retire({"web1": Retired(at=NOON + timedelta(seconds=5), why="scrapped", actor="ann")})
+    judged: list[str] = []
+
+    def judge_slowly(heard: Heard, sightings: Sightings, *, duplicates: frozenset[str]) -> Judgement:
+        judgement = judge(heard, sightings, duplicates=duplicates)
+        if not judged:
+            beliefs.retire({})
+        judged.extend(str(verdict.reason) for verdict in judgement.verdicts)
+        return judgement
+
+    monkeypatch.setattr(module, "judge", judge_slowly)
+    ask(beliefs, no_answer("unreachable"), at="10s")
+    assert judged == ["host_retired", "unreachable"]
+    assert verdicts(beliefs) == {attempt.key: "unknown unreachable"}
+
+
+def test_polls_go_on_while_a_round_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may be asked about thousands of attempts; what a poll brings meanwhile stays."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    old, new = an_attempt("1", started_for="10m"), an_attempt("2", pid="200")
+    take(beliefs, old)
+
+    def judge_beside_a_poll(heard: Heard, sightings: Sightings, *, duplicates: frozenset[str]) -> Judgement:
+        poll = threading.Thread(target=take, args=(beliefs, old, new), kwargs={"at": "5s"}, daemon=True)
+        poll.start()
+        poll.join(5)
+        assert not poll.is_alive()
+        return judge(heard, sightings, duplicates=duplicates)
+
+    monkeypatch.setattr(module, "judge", judge_beside_a_poll)
+    ask(beliefs, an_answer(a_process()), at="10s")
+    assert verdicts(beliefs) == {old.key: "alive running", new.key: "unknown not_asked"}
+
+
+def test_a_round_tells_which_queues_to_look_at() -> None:
+    """Those of which other is held than before, and those with somebody dead, whom one more round may confirm."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    take(beliefs, an_attempt(started_for="10m"))
+    told = [
+        ask(beliefs, answer, at=at)
+        for at, answer in (
+            ("10s", an_answer(a_process())),
+            ("25s", an_answer(a_process())),
+            ("40s", an_answer(a_process(states="T"))),
+            ("55s", an_answer(no_process())),
+            ("70s", an_answer(no_process())),
+        )
+    ]
+    assert told == [{QUEUE}, set(), {QUEUE}, {QUEUE}, {QUEUE}]
