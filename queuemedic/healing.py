@@ -88,10 +88,10 @@ class Healing:
             poller, healer = healers[name]
             self._publish_status(healer, poller)
 
-    def status_of(self, queue: QueueName) -> HealStatus:
-        """Return what is published of healing a queue."""
+    def status_of(self, queue: QueueName) -> HealStatus | None:
+        """Return what is published of healing a queue; None where that is disabled."""
         pair = self._healers.get(queue)
-        return pair[1].status if pair else HealStatus(queue=queue, mode="disabled")
+        return pair[1].status if pair else None
 
     def begin(self, *, within_seconds: float) -> None:
         """Open the ledger, so that the first rounds are judged by what was seen before; one that hangs comes late."""

@@ -18,7 +18,7 @@ from exporter.jobs import Attempt, QueueName
 from exporter.poller import Poller
 from exporter.series import Point
 from exporter.showing import list_queue, show_attempt, show_queue
-from exporter.views import AttemptView, HostView, ListedQueueView, PauseView, QueueView
+from exporter.views import AttemptView, HealingView, HostView, ListedQueueView, PauseView, QueueView
 from exporter.web.source import LookBack, Source
 from healers.beliefs import QueueBeliefs
 from healers.ledger import Ledger
@@ -29,9 +29,10 @@ from .app import App
 from .building import find_ledger
 
 T = TypeVar("T")
+DISABLED: Final = HealingView(mode="disabled", breaker_open=False, quarantined=0, blocked={}, passed_at=None)
 LATEST: Final = 100
 LOOK_SECONDS: Final = 3.0
-FIRST_LOOK_SECONDS: Final = 0.5
+FIRST_LOOK_SECONDS: Final = 1.0
 
 
 class LookingBack:
@@ -43,7 +44,7 @@ class LookingBack:
         self._looking = threading.Lock()
         self._has_looked = threading.Event()
         self._looked_at = -LOOK_SECONDS
-        self._last = LookBack()
+        self._last = LookBack(is_read=False)
 
     def get(self) -> LookBack:
         """Return what is known; the first time it waits for a moment."""
@@ -116,7 +117,8 @@ def _show(app: App, poller: Poller) -> QueueView:
 
 def _standing(app: App, poller: Poller) -> dict[str, object]:
     """Say what healing does, and that a queue is not up whose last reading is stale."""
-    healing = {"healing": show_healing(app.healing.status_of(poller.name))}
+    status = app.healing.status_of(poller.name)
+    healing = {"healing": show_healing(status) if status else DISABLED}
     if poller.is_fresh or poller.status.reading is None:
         return {**healing, "up": poller.status.is_up}
     return {**healing, "up": False, "error": poller.error or poller.silence}

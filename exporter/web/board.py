@@ -22,16 +22,22 @@ ROWS: Final = 40
 WALL: Final = 2000
 JOBS, JOBS_OF_ONE, HOSTS, HEALS = 25, 200, 40, 12
 HOUR: Final = 3600.0
+LATE_SECONDS: Final = 60.0
 SMALL, LARGE = 60, 144
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRow:
-    """One queue, as the page shows it; `ended` and `came` are of the last hour."""
+    """One queue, as the page shows it; `ended` and `came` are of the last hour.
+
+    `read` says how long ago it was read, and `is_late` that this is longer than people expect.
+    """
 
     view: QueueFigures
     level: Level
     remarks: tuple[Remark, ...]
+    read: str
+    is_late: bool
     oldest: str
     ended: str
     came: str
@@ -89,7 +95,7 @@ def make_fleet(source: Source, *, now: datetime) -> Fleet:
     judged = [(view, _remark(view, source, seconds=seconds, now=now, back=back)) for view in views]
     judged.sort(key=lambda pair: worst(pair[1]))
     whole = sum(len(judged) <= ROWS or worst(remarks) < Level.GOOD for _, remarks in judged[:ROWS])
-    rows = tuple(_make_row(view, remarks, source, seconds=seconds) for view, remarks in judged[:whole])
+    rows = tuple(_make_row(view, remarks, source, seconds=seconds, now=now) for view, remarks in judged[:whole])
     rest = judged[whole : whole + WALL]
     levels = Counter(worst(remarks) for _, remarks in judged)
     hosts = make_hosts(source.list_hosts(), views)
@@ -101,7 +107,7 @@ def make_fleet(source: Source, *, now: datetime) -> Fleet:
         rows=rows,
         wall=tuple(Brick(queue=view.queue, level=worst(remarks), waiting=view.waiting) for view, remarks in rest),
         left_out=max(0, len(judged) - whole - WALL),
-        jobs=tuple(map(make_job, _worst_jobs([view for view, _ in judged], source))),
+        jobs=tuple(_worst_jobs([view for view, _ in judged], source, now=now)),
         started=sum(view.started or 0 for view in views),
         unread=sum(view.started is None for view in views),
         hosts=tuple(hosts[:HOSTS]),
@@ -124,9 +130,12 @@ def make_one(source: Source, queue: str, *, now: datetime) -> One | None:
     heals = [one for one in back.heals if one.queue == queue]
     return One(
         now=now,
-        row=_make_row(view, remarks, source, seconds=seconds, columns=LARGE),
+        row=_make_row(view, remarks, source, seconds=seconds, now=now, columns=LARGE),
         mode=MODES.get(view.healing.mode if view.healing else "disabled", ""),
-        jobs=tuple(make_job(one) for one in sorted(view.attempts, key=rank_job)[:JOBS_OF_ONE]),
+        jobs=tuple(
+            make_job(one, read_seconds=_since_read(view, now))
+            for one in sorted(view.attempts, key=rank_job)[:JOBS_OF_ONE]
+        ),
         hosts=tuple(hosts[:HOSTS]),
         heals=make_heals(heals, now=now, most=HEALS),
         signals=tuple(show_signal(name, value, now=now) for name, value in view.signals.items()),
@@ -140,7 +149,13 @@ def _remark(view: QueueFigures, source: Source, *, seconds: float, now: datetime
 
 
 def _make_row(
-    view: QueueFigures, remarks: tuple[Remark, ...], source: Source, *, seconds: float, columns: int = SMALL
+    view: QueueFigures,
+    remarks: tuple[Remark, ...],
+    source: Source,
+    *,
+    seconds: float,
+    now: datetime,
+    columns: int = SMALL,
 ) -> QueueRow:
     points = source.points(view.queue)
     rates = rate(points, now=seconds, seconds=HOUR)
@@ -148,6 +163,8 @@ def _make_row(
         view=view,
         level=worst(remarks),
         remarks=remarks,
+        read=show_span(_since_read(view, now)) if view.read_at else "",
+        is_late=view.up and _since_read(view, now) > LATE_SECONDS,
         oldest=show_span(oldest_waiting(view)),
         ended=show_rate(rates[0]) if rates else "–",
         came=show_rate(rates[1]) if rates else "–",
@@ -156,16 +173,21 @@ def _make_row(
     )
 
 
-def _worst_jobs(views: Sequence[ListedQueueView], source: Source) -> list[AttemptView]:
-    """Return the started jobs to show: of the queues in the order of the page, until there are enough."""
+def _since_read(view: QueueFigures, now: datetime) -> float:
+    return max(0.0, (now - view.read_at).total_seconds()) if view.read_at else 0.0
+
+
+def _worst_jobs(views: Sequence[ListedQueueView], source: Source, *, now: datetime) -> list[JobRow]:
+    """Make the rows of the started jobs to show: of the queues in the order of the page, until there are enough."""
     found: list[AttemptView] = []
+    read_seconds = {view.queue: _since_read(view, now) for view in views}
     for view in views:
         if len(found) >= JOBS:
             break
         if view.started:
             found += source.worst_attempts(view.queue, JOBS)
     found.sort(key=rank_job)
-    return found[:JOBS]
+    return [make_job(one, read_seconds=read_seconds.get(one.queue, 0.0)) for one in found[:JOBS]]
 
 
 def _headline(levels: Counter[Level], views: Sequence[object]) -> str:

@@ -66,8 +66,8 @@ class HealRow:
     because: str
 
 
-def make_job(view: AttemptView) -> JobRow:
-    """Make the row of a started job."""
+def make_job(view: AttemptView, *, read_seconds: float = 0.0) -> JobRow:
+    """Make the row of a started job that was read so many seconds ago, and has become older since."""
     identity = "\0".join((view.queue, view.job_id, view.host or "", view.pid_text or ""))
     level = MARKS.get(view.verdict, Level.PLAIN)
     if view.stuck_reason and level is not Level.BAD:
@@ -78,7 +78,7 @@ def make_job(view: AttemptView) -> JobRow:
         anchor=f"job-{blake2s(identity.encode(errors='surrogatepass'), digest_size=6).hexdigest()}",
         level=level,
         about=_about(view),
-        age=show_span(view.age_seconds),
+        age=show_span(None if view.age_seconds is None else view.age_seconds + read_seconds),
         stuck=_stuck(view),
         verdict=f"{view.verdict}: {reason}" if view.verdict else "nobody asks",
         evidence=tuple(

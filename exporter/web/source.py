@@ -11,13 +11,15 @@ from exporter.views import AttemptView, HealView, HostView, ListedQueueView, Pau
 class LookBack:
     """What the ledger said last: the latest that was put back or refused, the newest last, and what is paused.
 
-    `fault` is why it could not be read, where it could not; `is_kept` is False where nothing is healed or kept.
+    `fault` is why it could not be read, where it could not; `is_kept` is False where nothing is healed or kept, and
+    `is_read` until it was read for the first time.
     """
 
     heals: tuple[HealView, ...] = ()
     pauses: tuple[PauseView, ...] = ()
     fault: str | None = None
     is_kept: bool = True
+    is_read: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ SCENES = {
     "hostile": a_hostile_scene(),
     "large": a_large_scene(1000),
 }
+WIDTHS = ((390, False), (1280, True), (320, True), (834, False), (1920, False))
+"""And whether it is dark; the first two are what people have most."""
 WORKER = "queuemedic-test-worker"
 TABLE = "CREATE TABLE jobs (id INTEGER PRIMARY KEY, a TEXT DEFAULT (datetime('now')), b TEXT, host TEXT, pid TEXT)"
 
@@ -64,7 +66,7 @@ def test_every_width_is_legible(browser: Browser, scene: tuple[str, str]) -> Non
     name, address = scene
     paths = ("/", "/queues/analytics") if name in ("full", "hostile") else ("/",)
     for path in paths:
-        for width, dark in ((320, False), (390, True), (834, False), (1280, True), (1920, False)):
+        for width, dark in WIDTHS[:2] if name == "large" else WIDTHS:
             browser.open(f"{address}{path}", width=width, dark=dark)
             browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
             faults = browser.run(LAYOUT)

@@ -84,11 +84,12 @@ def test_a_ledger_that_hangs_keeps_nobody(app: App) -> None:
     looking_back = LookingBack(app, open_ledger=open_ledger)
     began = time.monotonic()
     for _ in range(5):
-        assert looking_back.get() == LookBack()
+        assert looking_back.get() == LookBack(is_read=False)
     assert time.monotonic() - began < 5
     assert threading.active_count() <= threads + 1
     may_go_on.set()
     assert settle(looking_back, is_fault=True).fault == "gone"
+    assert looking_back.get().is_read
 
 
 def test_nothing_is_opened_where_nothing_is_healed(tmp_path: Path) -> None:
