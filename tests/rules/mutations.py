@@ -25,6 +25,8 @@ AT_ONCE: Final = 2
 THERE_ALL_ALONG: Final = "What was there for all of a span was there when it began."
 TAKEN_OUT_LATER: Final = "The verdicts beside `alive` are taken out by the `unless` that follows."
 JOINED: Final = "Both sides are joined by their job, so that either matcher alone will do."
+PRESENCE: Final = "It is only looked whether there is any."
+NOTHING_OF_NOTHING: Final = "Nothing divided by nothing is no number, which is above no limit."
 EQUIVALENT: Final = {
     "QueuemedicNothingEnding: 0 → -1 #2": THERE_ALL_ALONG,
     "QueuemedicNothingEnding: > → >= #2": THERE_ALL_ALONG,
@@ -34,7 +36,11 @@ EQUIVALENT: Final = {
     'QueuemedicJobStuck: without verdict="alive"': TAKEN_OUT_LATER,
     'QueuemedicInstanceDown: without job=~".*queuemedic.*"': JOINED,
     'QueuemedicInstanceDown: without job=~".*queuemedic.*" #2': JOINED,
-    "QueuemedicHealingStopped: max → min #3": "It is only looked whether there is any.",
+    'QueuemedicHostWithoutLiveWorker: without verdict=~"dead|unknown"': TAKEN_OUT_LATER,
+    "QueuemedicHealingStopped: max → min #3": PRESENCE,
+    "QueuemedicWorkerHoldsTooManyJobs: max → min #2": PRESENCE,
+    "QueuemedicHostImbalance: 0 → -1": NOTHING_OF_NOTHING,
+    "QueuemedicHostImbalance: > → >=": NOTHING_OF_NOTHING,
 }
 """Mutants that no test can tell from the rule, with the reason."""
 
