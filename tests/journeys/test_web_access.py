@@ -78,7 +78,7 @@ class Site:
         with queuemedic.serving(self.config, self.folder, **options) as served:
             yield served
 
-    def scrapes(self, served: Serving, health: str, **client: object) -> None:
+    def scrapes(self, served: Serving, health: str, **client: Any) -> None:
         """Let a Prometheus scrape, until it finds the target as it should."""
         with Prometheus(served.address.partition("://")[2], **client) as prometheus:
             wait_until(lambda: prometheus.targets()[0].health == health, within=30, what=f"the target is {health}")
