@@ -47,13 +47,13 @@ class LookingBack:
         self._last = LookBack(is_read=False)
 
     def get(self) -> LookBack:
-        """Return what is known; the first time it waits for a moment."""
+        """Return what is known; who is the first to ask waits for a moment."""
         if not self._app.healing.is_needed:
             return LookBack(is_kept=False)
         is_old = clock.monotonic_seconds() - self._looked_at >= LOOK_SECONDS
         if is_old and self._looking.acquire(blocking=False):
             threading.Thread(target=self._look, name="looking-back", daemon=True).start()
-        self._has_looked.wait(FIRST_LOOK_SECONDS)
+            self._has_looked.wait(FIRST_LOOK_SECONDS)
         return self._last
 
     def _look(self) -> None:
