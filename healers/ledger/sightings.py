@@ -36,6 +36,7 @@ from .tables import RETIRED, SIGHTINGS
 
 TURN_SECONDS: Final = 30.0
 AT_ONCE: Final = 500
+ATTEMPTS_AT_ONCE: Final = 2000
 ATTEMPT, BOOTS, PROVEN, WORKER = "attempt", "boots", "proven", "worker"
 
 
@@ -68,22 +69,32 @@ class SeenBefore:
             return self._kept
 
     def learn(self, learned: Learned, *, at: datetime) -> None:
-        """Remember what is new in one transaction; costs nothing where nothing is."""
+        """Remember what is new; costs nothing where nothing is.
+
+        Thousands of attempts take several transactions, each with a limit of its own: what is kept stays so, whatever
+        becomes of the rest. Hosts come first, since without them nobody could tell a reboot that attempts have seen.
+        """
         with self._in_turn():
             new = self._changes(learned)
             if new == Learned():
                 return
-            with self._store.writing() as connection:
-                read_head(connection, locks=True)
-                new = replace(new, attempts=_merged(connection, new.attempts))
-                rows = [*_rows(new)]
-                _delete(connection, [(ATTEMPT, _digest(encode_key(key))) for key in new.gone])
-                _delete(connection, [(row["sort"], row["digest"]) for row in rows])
-                for host in new.returned:
-                    connection.execute(delete(RETIRED).where(RETIRED.c.digest == _digest(host)))
-                if rows:
-                    connection.execute(insert(SIGHTINGS), [{**row, "learned_at": instant(at)} for row in rows])
-            self._kept = self._kept.learn(new)
+            keys = list(new.attempts)
+            for begin in range(0, len(keys) or 1, ATTEMPTS_AT_ONCE):
+                attempts = {key: new.attempts[key] for key in keys[begin : begin + ATTEMPTS_AT_ONCE]}
+                self._write(replace(new if begin == 0 else Learned(), attempts=attempts), at)
+
+    def _write(self, new: Learned, at: datetime) -> None:
+        with self._store.writing() as connection:
+            read_head(connection, locks=True)
+            new = replace(new, attempts=_merged(connection, new.attempts))
+            rows = [*_rows(new)]
+            _delete(connection, [(ATTEMPT, _digest(encode_key(key))) for key in new.gone])
+            _delete(connection, [(row["sort"], row["digest"]) for row in rows])
+            for host in new.returned:
+                connection.execute(delete(RETIRED).where(RETIRED.c.digest == _digest(host)))
+            if rows:
+                connection.execute(insert(SIGHTINGS), [{**row, "learned_at": instant(at)} for row in rows])
+        self._kept = self._kept.learn(new)
 
     def forget(self, *, before: datetime) -> int:
         """Forget what was last learned before then, and what is no longer remembered; return how much there was."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +18,7 @@ from exporter.errors import LedgerError
 from exporter.jobs import AttemptKey, JobId, QueueName
 from healers import sightings
 from healers.ledger import Ledger, RecordedRefusal, RecordedReset
+from healers.ledger import sightings as kept
 from healers.outcomes import Outcome
 from healers.sightings import AttemptSighting, Boot, Enrolment, Learned, Sightings
 from tests.contracts.ledgers import (
@@ -259,6 +261,32 @@ def test_sightings_survive_a_restart(ledger: Ledger, address: Address) -> None:
         again.sightings.learn(Learned(returned=frozenset(["old\x00"])), at=AT)
         assert again.sightings.retired() == {}
     assert len(ledger.sightings.load().attempts) == len(attempts) - 1
+
+
+def test_what_was_kept_of_many_attempts_stays_where_the_rest_fails(
+    ledger: Ledger, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take several transactions, hosts first; the next try goes on with the rest."""
+    monkeypatch.setattr(kept, "ATTEMPTS_AT_ONCE", 2)
+    attempts = {a_key(str(number)): AttemptSighting(first_seen_at=AT) for number in range(5)}
+    learned = Learned(attempts=attempts, boots={"web1": (a_boot(AT),)})
+    merged, left = kept._merged, [1, 1]
+
+    def fail_once_in_the_middle(*arguments: Any) -> Any:
+        if not left:
+            left.extend([1] * 9)
+            raise LedgerError("the disk is full")
+        left.pop()
+        return merged(*arguments)
+
+    monkeypatch.setattr(kept, "_merged", fail_once_in_the_middle)
+    with pytest.raises(LedgerError, match="the disk is full"):
+        ledger.sightings.learn(learned, at=AT)
+    with opened(address) as again:
+        known = again.sightings.load()
+        assert (len(known.attempts), set(known.boots)) == (4, {"web1"})
+        ledger.sightings.learn(learned, at=AT)
+        assert again.sightings.load().attempts == attempts
 
 
 def test_of_machines_and_workers_only_the_latest_are_kept(
