@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -52,15 +52,21 @@ BEGIN: Final = MappingProxyType({Access.READ: "BEGIN", Access.WRITE: "BEGIN IMME
 SQLITE_MODES: Final = MappingProxyType({Access.READ: "ro", Access.WRITE: "rw"})
 MYSQL_SETTINGS: Final = MappingProxyType(
     {
-        Access.READ: ("sql_mode = ''", "TRANSACTION READ ONLY", "TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+        Access.READ: ("sql_mode = ''",),
         # What does not fit a column is refused, rather than cut.
         Access.WRITE: (
             "sql_mode = 'STRICT_ALL_TABLES'",
-            "TRANSACTION READ WRITE",
-            "TRANSACTION ISOLATION LEVEL READ COMMITTED",
             f"lock_wait_timeout = {LOCK_SECONDS:d}",
             f"innodb_lock_wait_timeout = {LOCK_SECONDS:d}",
         ),
+    }
+)
+
+
+MYSQL_TRANSACTIONS: Final = MappingProxyType(
+    {
+        Access.READ: "TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        Access.WRITE: "TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
     }
 )
 
@@ -175,9 +181,11 @@ def _open_mysql(
     if address.url.password is not None:
         # PyMySQL 1.2.4 sends text as latin-1; PHP, mysql and everybody else send UTF-8.
         parameters["password"] = address.url.password.encode()
-    if address.tls:
-        parameters["ssl"] = address.tls.context()
+    parameters |= {"ssl": address.tls.context()} if address.tls else {"ssl_disabled": True}
     connection = driver.connect(**parameters)
+    if address.tls is None:
+        # PyMySQL would do the same, with a context for each connection that holds every authority of the system: 1 MiB.
+        connection.ssl, connection.ctx = True, _trusting_context()
     try:
         link = _first(_endpoints(parameters), _open_socket, fault=OSError, deadline=deadline)
     except OSError as cause:
@@ -194,9 +202,17 @@ def _open_mysql(
     if "mariadb" in connection.get_server_info().lower():
         settings.append(f"idle_transaction_timeout = {seconds:d}")
     with connection.cursor() as cursor:
-        for setting in settings:
+        for setting in (MYSQL_TRANSACTIONS[access], ", ".join(settings)):
             cursor.execute(f"SET SESSION {setting}")
     return connection
+
+
+@cache
+def _trusting_context() -> ssl.SSLContext:
+    """Return what encrypts where the server offers it, and trusts everybody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _endpoints(parameters: Mapping[str, Any]) -> list[tuple[int, Any]]:

@@ -130,7 +130,7 @@ CIPHER = {
 }
 
 
-def cipher(url: str, tls: Tls) -> str:
+def cipher(url: str, tls: Tls | None) -> str:
     """Return the cipher of a connection, as the server knows it."""
     with reading(url, tls=tls) as reader, reader.transaction() as transaction:
         [(name,)] = ask(transaction, CIPHER[make_url(url).get_backend_name()])
@@ -149,6 +149,25 @@ def test_a_server_is_verified_by_its_authority(secured: Secured, monkeypatch: py
     assert cipher(url, secured.tls(ca_file=stranger, is_verified=False)) != ""
     monkeypatch.setenv("SSL_CERT_FILE", str(secured.authority.ca_file))
     assert cipher(url, Tls()) != ""
+
+
+def test_what_is_not_verified_is_encrypted_where_the_server_offers_it(
+    secured: Secured, mariadb: MariaDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the drivers do unless told otherwise; but no connection holds the authorities of the system, 1 MiB, for that.
+
+    A server that offers none is talked to all the same.
+    """
+
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("authorities were loaded")
+
+    with mariadb.database() as database:
+        plain = mariadb.account(database, ["SELECT ON *"])
+        with monkeypatch.context() as patched:
+            patched.setattr(ssl, "create_default_context", load)
+            assert cipher(secured.database.url, None) != ""
+            assert cipher(plain, None) == ""
 
 
 def test_the_authorities_of_the_system_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
