@@ -32,7 +32,7 @@ OTHER = """\
       - targets: {targets}
 """
 NONE: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
-RESEND_SECONDS: Final = 1.5
+RESEND_SECONDS: Final = 3
 """After how long an alert is said anew; after four times as long Alertmanager holds it for over."""
 
 
@@ -76,7 +76,7 @@ class Prometheus(Server):
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.data_folder}",
             f"--web.listen-address={self.host}:{self.port}",
-            f"--rules.alert.resend-delay={RESEND_SECONDS * 1000:.0f}ms",
+            f"--rules.alert.resend-delay={RESEND_SECONDS}s",
             "--log.level=warn",
         ]
 

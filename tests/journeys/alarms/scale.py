@@ -28,8 +28,8 @@ TOKEN: Final = re.compile(
 )
 RULE_SPANS: Final = ("for", "keep_firing_for")
 ROUTE_SPANS: Final = ("group_wait", "repeat_interval")
-LEAST_GROUP_INTERVAL: Final = timedelta(seconds=4)
-"""Alertmanager hears of each alert every 2 s (`lab.prometheus`), and between two messages has to hear of all."""
+LEAST_GROUP_INTERVAL: Final = timedelta(seconds=5)
+"""Alertmanager hears of each alert every 3 to 4 s (`lab.prometheus`), and of all between two messages."""
 
 
 def shorten(span: str) -> str:
