@@ -15,7 +15,7 @@ SORTS: Final = MappingProxyType(
         "alerts": ("rules/*.yml", "prometheusrule.yml", "alertmanager.yml"),
         "dashboards": ("*.json", "provisioning/*.yml"),
         "deploy": ("systemd/*", "watched-host/*"),
-        "docs": ("*/*.md", "images/*.svg"),
+        "docs": ("*/*.md", "images/*.svg", "images/page-*.png"),
     }
 )
 

@@ -4,10 +4,12 @@ import json
 import re
 import threading
 import time
+import tomllib
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from exporter.views import HealsView, HostsView, ListedQueueView, PauseView, Que
 from exporter.web import rendering
 from exporter.web.app import PAGE_HEADERS
 from exporter.web.pages import Pages
+from exporter.web.papers import FOLDERS
 from exporter.web.shipped import load_shipped
 from exporter.web.source import Source
 from tests.lab.scenes import (
@@ -38,7 +41,7 @@ from tests.lab.scenes import (
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAPERS = {str(file.relative_to(DOCS)): file for file in [*DOCS.glob("*/*.md"), *DOCS.glob("images/*.svg")]}
+PAPERS = {str(file.relative_to(DOCS)): file for file in [*DOCS.glob("*/*.md"), *DOCS.glob("images/*.*")]}
 STUCK: dict[str, Any] = {"verdict": "dead", "verdict_reason": "no_process", "stuck_reason": "over_age"}
 HOSTILE = (
     "<script>document.title='pwned'</script>",
@@ -234,6 +237,20 @@ def test_only_reading_is_taken(full: httpx.Client, path: str) -> None:
     assert head.headers["content-type"] == whole.headers["content-type"]
 
 
+def test_what_was_read_a_while_ago_is_as_old_as_it_is() -> None:
+    """Started jobs have become older since, and the row says when that was; what nobody knows is not said."""
+    job = a_job(age_seconds=100.0)
+    scene = make_scene([a_queue(read_at=NOW - timedelta(minutes=10), attempts=(job,))])
+    back = replace(scene.look_back(), is_read=False)
+    with client(replace(scene, look_back=lambda: back)) as asking:
+        for path in ("/", "/queues/analytics"):
+            text = asking.get(path).text
+            assert re.search(r"read 1[0-4]m", text)  # a minute or two may have passed since the scene was made
+            assert re.search(r'class="number">1[1-5]m[ 0-9s]* ago', text)
+            assert "The ledger is being read" in text
+            assert "Nothing" not in text
+
+
 def test_documents_are_at_hand(full: httpx.Client) -> None:
     """Every runbook that a page may name, the guides, and no link within them that leads nowhere."""
     folder = Path(exporter.web.__path__[0])
@@ -251,6 +268,16 @@ def test_documents_are_at_hand(full: httpx.Client) -> None:
                 assert full.get(httpx.URL(f"{full.base_url}").join(path).join(link)).status_code == 200, (path, link)
     image = full.get("/docs/images/flow.svg")
     assert (image.status_code, image.headers["content-type"]) == (200, "image/svg+xml")
+
+
+def test_every_document_is_listed_and_shipped() -> None:
+    """Each folder of documents has a name in the list, and is in the wheel, as is each image that they show."""
+    folders = {name.partition("/")[0] for name in PAPERS if name.endswith(".md")}
+    assert folders == set(FOLDERS)
+    texts = "".join(file.read_text() for name, file in PAPERS.items() if name.endswith(".md"))
+    images = {f"docs/images/{name}" for name in re.findall(r"\(\.\./images/([\w.-]+)\)", texts)}
+    wheel = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {f"docs/{folder}" for folder in folders} | images <= set(wheel["force-include"])
 
 
 def a_large_scene(queues: int) -> Source:
