@@ -63,6 +63,7 @@ ANYWHERE: Final = frozenset({"ssh-keygen", "python3", "/opt/queuemedic/bin/pytho
 
 ELSEWHERE: Final = {
     "make": "`make test` runs this; the other targets are .ci/run's",
+    "pytest -m long": "`make long` runs it",
     "python3 -m venv": "tests/pythons.sh installs the wheel on each Python",
     "/opt/queuemedic/bin/pip": "tests/pythons.sh installs the wheel on each Python",
     "pip": "tests/pythons.sh installs the wheel on each Python",
