@@ -107,21 +107,19 @@ class Table:
         """Give a table for each case: a row for each subject, a column for each figure, and the notes below it."""
         for case in dict.fromkeys(line.case for line in self.lines):
             mine = [line for line in self.lines if line.case == case]
+            # Where it is compared with several, the table has the first.
+            reference = next((line.compared_with for line in mine if line.ratio), "")
             cells: dict[str, dict[str, Line]] = {}
             for line in mine:
-                if line.figure:
-                    known = cells.setdefault(line.subject, {}).get(line.figure)
-                    # Where it is compared with several, the table has the first.
-                    if known is None or not known.ratio:
-                        cells[line.subject][line.figure] = line
+                if line.figure and (line.compared_with == reference or line.figure not in cells.get(line.subject, {})):
+                    cells.setdefault(line.subject, {})[line.figure] = line
             yield from ("", f"**{case}**") if case else ()
             if cells:
                 figures = list(dict.fromkeys(figure for found in cells.values() for figure in found))
-                references = {line.compared_with for found in cells.values() for line in found.values() if line.ratio}
-                beside = f" (**ratio** to: {', '.join(sorted(references))})" if references else ""
-                yield from ("", f"| {beside.strip()} | {' | '.join(figures)} |", f"| --- |{' ---: |' * len(figures)}")
+                beside = f"(**ratio** to: {reference})" if reference else ""
+                yield from ("", f"| {beside} | {' | '.join(figures)} |", f"| --- |{' ---: |' * len(figures)}")
                 for subject, found in cells.items():
-                    shown = [_cell(found[figure]) if figure in found else "" for figure in figures]
+                    shown = [_cell(found[figure], reference) if figure in found else "" for figure in figures]
                     yield f"| {subject} | {' | '.join(shown)} |"
             yield from (f"\n{line.subject}: {line.note}." for line in mine if line.note)
 
@@ -178,8 +176,8 @@ def _line(
     )
 
 
-def _cell(line: Line) -> str:
-    if line.ratio:
+def _cell(line: Line, reference: str) -> str:
+    if line.ratio and line.compared_with == reference:
         spread = f" ({line.ratio_min} to {line.ratio_max})" if line.ratio_min != line.ratio_max else ""
         return f"**{line.ratio}**{spread} · {line.median}"
     return f"{line.median} ({line.min} to {line.max})" if line.min != line.max else line.median
