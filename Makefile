@@ -70,7 +70,7 @@ release: $(INSTALLED)  ## Build what is released into dist/: sdist, wheel, the c
 meltano: $(INSTALLED)  ## Install the releases of Meltano that tests run, for all runs to come; tests do so, too.
 	@$(BIN)/python -m tests.lab.releases
 
-pythons: $(INSTALLED)  ## Run the unit tests against the wheel on each Python from 3.11 to 3.13 that is installed.
+pythons: $(INSTALLED)  ## Run the unit tests against the wheel on each other Python from 3.11 to 3.13 that is installed.
 	@sh tests/pythons.sh
 
 RESOLVE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
