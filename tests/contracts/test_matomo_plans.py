@@ -4,16 +4,22 @@ Held on MariaDB for the columns of each release, without an index of the adminis
 help. Where the cost is a multiple of the started rows, it says so.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from exporter.jobs import Kind, QueueName, Snapshot
+from exporter.poller import Polled, Poller
 from exporter.queues.matomo import MatomoOptions, MatomoQueue
+from exporter.slots import ServerSlots
 from tests.lab import matomo
 from tests.lab.mariadb import MariaDb
+from tests.lab.waiting import wait_until
 
 from .benches import SELECT
 from .plans import Cost, mariadb_costs, statements
@@ -22,6 +28,7 @@ ROWS, STARTED, NEW, GONE, OPTIONS, SITES = 20_000, 30, 40, 3, 400, 200
 TABLE = "matomo_archive_invalidations"
 TABLE_ROWS = ROWS + NEW
 GROUPS = 40  # of a scan: at most so many periods and started rows
+BREAKDOWN_SECONDS = 1.0
 COVERING, LISTING = "(status, period, date2, ts_invalidated)", "(status, ts_started)"
 CASES = {
     "5.2": ("5.2", ""),
@@ -51,7 +58,7 @@ SELECT 1, 1, 'done', '2026-01-01', '2026-01-01', 1, UTC_TIMESTAMP(), UTC_TIMESTA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Polled:
+class SecondPoll:
     """The second poll of a queue, and what each of its statements about a table cost."""
 
     snapshot: Snapshot
@@ -64,11 +71,11 @@ class Polled:
 
 
 @pytest.fixture
-def poll(mariadb: MariaDb) -> Iterator[Callable[..., Polled]]:
+def poll(mariadb: MariaDb) -> Iterator[Callable[..., SecondPoll]]:
     """Fill a table, poll it, let rows come, start, end and go back, and poll it again."""
     queues = []
 
-    def make(database: str, *, version: str = "5.3", index: str = "", **options: object) -> Polled:
+    def make(database: str, *, version: str = "5.3", index: str = "", **options: object) -> SecondPoll:
         def sql(statement: str) -> None:
             mariadb.sql(statement, database=database)
 
@@ -99,7 +106,7 @@ def poll(mariadb: MariaDb) -> Iterator[Callable[..., Polled]]:
         with statements() as sent:
             snapshot = queue.read(first.cursor)
         sent = [(statement, values) for statement, values in sent if "information_schema" not in statement]
-        return Polled(snapshot=snapshot, costs=mariadb_costs(mariadb, database, sent, about="matomo_"))
+        return SecondPoll(snapshot=snapshot, costs=mariadb_costs(mariadb, database, sent, about="matomo_"))
 
     yield make
     for queue in queues:
@@ -108,7 +115,7 @@ def poll(mariadb: MariaDb) -> Iterator[Callable[..., Polled]]:
 
 @pytest.mark.parametrize(("version", "index"), CASES.values(), ids=CASES.keys())
 def test_each_statement_reads_what_it_has_to(
-    mariadb: MariaDb, poll: Callable[..., Polled], version: str, index: str
+    mariadb: MariaDb, poll: Callable[..., SecondPoll], version: str, index: str
 ) -> None:
     """The table once, in order to count it; started rows by key or by an index; new ones from the last id on."""
     with mariadb.database() as database:
@@ -137,7 +144,7 @@ def test_each_statement_reads_what_it_has_to(
     assert sum(entry.jobs for entry in polled.snapshot.waiting) == TABLE_ROWS - STARTED + GONE
 
 
-def test_very_many_started_rows_cost_one_scan_more(mariadb: MariaDb, poll: Callable[..., Polled]) -> None:
+def test_very_many_started_rows_cost_one_scan_more(mariadb: MariaDb, poll: Callable[..., SecondPoll]) -> None:
     """Not one for each: which of them are the oldest is found while the table is read, with no more of them held."""
     with mariadb.database() as database:
         polled = poll(database, max_started=5)
@@ -145,6 +152,32 @@ def test_very_many_started_rows_cost_one_scan_more(mariadb: MariaDb, poll: Calla
     assert [cost.sorted <= GROUPS for cost in whole] == [True, True]
     assert len(polled.snapshot.started) == 5
     assert sum(polled.snapshot.started_left_out.values()) == STARTED - GONE - 5
+
+
+def test_a_breakdown_has_its_own_pace_and_its_time_counts(mariadb: MariaDb, matomo_database: str) -> None:
+    """A poll that brought one is followed by a longer pause, so that `max_duty` holds for both together."""
+    url = mariadb.account(matomo_database, [SELECT])
+    options = MatomoOptions.model_validate({"url": url, "poll_every": "1s", "max_duty": 0.5})
+    queue = MatomoQueue(QueueName("q"), options)
+    poller = Poller(queue, options, aliases={}, server_slots=ServerSlots(1), publish=lambda *_: None)
+    seen = []
+
+    def slow(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "CRC32" in statement:
+            seen.append(statement)
+            time.sleep(BREAKDOWN_SECONDS)
+
+    event.listen(Engine, "before_cursor_execute", slow)
+    try:
+        assert poller.poll() is Polled.DONE
+        assert len(seen) == 1
+        assert poller.status.interval.total_seconds() >= BREAKDOWN_SECONDS / options.max_duty
+        assert poller.poll() is Polled.NOT_NOW
+        wait_until(lambda: poller.poll() is Polled.DONE, within=10 * poller.seconds_to_wait, what="the pause is over")
+    finally:
+        event.remove(Engine, "before_cursor_execute", slow)
+        queue.close()
+    assert len(seen) == 1
 
 
 def test_a_time_that_is_no_time_hides_no_other_and_costs_one_scan_once(mariadb: MariaDb, matomo_database: str) -> None:

@@ -1,25 +1,24 @@
 """A poll scans the table once, by an index where there is one, and holds no waiting rows."""
 
-import re
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from exporter.queues.table.queue import TableQueue
 from tests.lab.mariadb import MariaDb
+from tests.lab.postgres import Postgres
 
-from .tables import SERVERS, MariaDbPlace, Place, place_on
+from .plans import Cost, Sent, mariadb_costs, postgres_costs, statements
+from .tables import SERVERS, MariaDbPlace, Place, PostgresPlace, place_on
 
 ONE = "SELECT id FROM jobs WHERE busy = 1 ORDER BY id LIMIT 1"
 ROWS = {
     "mariadb": "seq_1_to_{}",
     "postgres": "generate_series(1, {}) AS numbers(seq)",
 }
+STARTED, KINDS = 3, 5
+GROUPS = KINDS + STARTED
 
 
 @pytest.fixture(params=SERVERS)
@@ -29,22 +28,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield made
 
 
-@contextmanager
-def statements() -> Iterator[list[tuple[str, object]]]:
-    """Collect every statement that is sent, with its values."""
-    sent: list[tuple[str, object]] = []
-
-    def keep(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
-        sent.append((statement, values))
-
-    event.listen(Engine, "before_cursor_execute", keep)
-    try:
-        yield sent
-    finally:
-        event.remove(Engine, "before_cursor_execute", keep)
-
-
-def fill(place: Place, number: int, *, started: int = 3) -> None:
+def fill(place: Place, number: int, *, started: int = STARTED) -> None:
     """Insert this many waiting rows, and some started ones."""
     source = ROWS[place.name].format(number)
     place.sql(f"INSERT INTO jobs (kind, made, busy) SELECT concat('kind', seq % 5), {place.now}, 0 FROM {source}")
@@ -53,28 +37,17 @@ def fill(place: Place, number: int, *, started: int = 3) -> None:
     place.sql("ANALYZE TABLE jobs" if place.name == "mariadb" else "ANALYZE jobs")
 
 
-def scans(place: Place, sent: list[tuple[str, object]]) -> list[str]:
-    """Return the statements of a poll that read the whole table or a whole index, by their plans."""
-    found = []
-    for statement, values in sent:
-        if "FROM " not in statement or "jobs" not in statement or "LIMIT 0" in statement:
-            continue
-        bound: Any = values
-        if isinstance(place, MariaDbPlace):
-            with place.server.connect(place.database) as connection, connection.cursor() as cursor:
-                cursor.execute(f"EXPLAIN {statement}", bound)
-                plan = [row[3] for row in cursor.fetchall() if row[2] and not row[2].startswith("<")]
-            if {"ALL", "index"} & set(plan):
-                found.append(statement)
-        else:
-            literals = {name: f"'{value}'" for name, value in bound.items()}
-            written = re.sub(r"(%\(\w+\)s)::\w+", r"\1", statement) % literals
-            if any("Seq Scan" in str(row[0]) for row in place.sql(f"EXPLAIN {written}")):
-                found.append(statement)
-    return found
+def costs(place: Place, sent: Sent) -> list[Cost]:
+    """Return what each statement about the jobs cost; those that return no row ask for types."""
+    sent = [(statement, values) for statement, values in sent if "LIMIT 0" not in statement]
+    if isinstance(place, MariaDbPlace):
+        return mariadb_costs(place.server, place.database, sent, about="jobs")
+    assert isinstance(place, PostgresPlace)
+    assert isinstance(place.server, Postgres)
+    return postgres_costs(place.server, place.database, sent, about="jobs")
 
 
-def poll_twice(queue: TableQueue, change: Callable[[], object]) -> list[tuple[str, object]]:
+def poll_twice(queue: TableQueue, change: Callable[[], object]) -> Sent:
     """Return the statements of the second poll."""
     first = queue.read(None)
     change()
@@ -104,9 +77,28 @@ def test_a_poll_is_one_scan(place: Place, key: str) -> None:
         make = "uuid()" if place.name == "mariadb" else "gen_random_uuid()"
         place.sql(f"INSERT INTO jobs SELECT {make}, kind, made, begun, busy, host, pid FROM other")
         place.sql("ANALYZE TABLE jobs" if place.name == "mariadb" else "ANALYZE jobs")
-    sent = poll_twice(place.queue(), release(place))
-    assert len([statement for statement, _ in sent if "jobs" in statement]) == 3
-    assert len(scans(place, sent)) == 1
+    scan, started, left = costs(place, poll_twice(place.queue(), release(place)))
+    assert scan.rows == 2000 + STARTED
+    assert scan.sorted <= 3 * GROUPS  # what was counted, not the rows
+    assert scan.spills <= 1  # a list of ids is a long text, and MariaDB keeps such in files
+    assert "IN (" in started.statement
+    assert started.rows <= 2 * STARTED
+    assert left.rows <= 2
+
+
+def test_very_many_started_jobs_cost_a_scan_more_and_are_no_groups(place: Place) -> None:
+    """They are found in the order of their start; from the second poll on, their ids are not looked for before."""
+    place.make()
+    fill(place, 2000, started=500)
+    queue = place.queue(max_started=5)
+    first = queue.read(None)
+    with statements() as sent:
+        snapshot = queue.read(first.cursor)
+    assert len(snapshot.started) == 5
+    scan, listed = costs(place, sent)
+    assert [scan.rows, listed.rows] == [2500, 2500]
+    assert scan.sorted <= 3 * KINDS
+    assert "ORDER BY" in listed.statement
 
 
 def test_ids_are_not_cut_where_the_server_usually_does(private_mariadb: Callable[..., MariaDb]) -> None:
@@ -130,7 +122,8 @@ def test_an_index_on_the_conditions_is_used(place: Place) -> None:
     place.sql(f"INSERT INTO jobs (made, busy) SELECT {place.now}, 2 FROM {source}")
     place.sql("CREATE INDEX states ON jobs (busy)")
     place.sql("ANALYZE TABLE jobs" if place.name == "mariadb" else "ANALYZE jobs")
-    assert scans(place, poll_twice(place.queue(), release(place))) == []
+    found = costs(place, poll_twice(place.queue(), release(place)))
+    assert [cost.rows <= 2 * (20 + STARTED) for cost in found] == [True] * 3
 
 
 def test_a_query_costs_a_scan_more_and_no_statement_for_each_row(place: Place) -> None:

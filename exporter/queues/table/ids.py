@@ -34,17 +34,20 @@ class Ids:
         """Return the expression that one row's id is read by."""
         return f"CAST({self.column} AS text)" if self.dialect == "postgresql" else self.column
 
+    def gathered(self, condition: str) -> str:
+        """Return the expression for one row's id where the row satisfies a condition, as MySQL is to join them."""
+        column = self.column
+        if not self.is_rising:
+            column = f"HEX({column if self.is_binary else f'CONVERT({column} USING utf8mb4)'})"
+        return f"CASE WHEN {condition} THEN {column} END"
+
     def collect(self, condition: str, *, limit: int) -> str:
-        """Return the aggregate that gathers the ids of the rows that satisfy a condition."""
+        """Return the aggregate that gathers the ids of the rows that satisfy a condition; not for MySQL."""
         column = self.column
         if self.dialect == "postgresql":
             return f"(array_agg({self.select()}) FILTER (WHERE {condition}))[1\\:{limit + 1:d}]"
-        if self.dialect == "sqlite":
-            value = f"CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE {column} END"
-            return f"json_group_array({value}) FILTER (WHERE {condition})"
-        if not self.is_rising:
-            column = f"HEX({column if self.is_binary else f'CONVERT({column} USING utf8mb4)'})"
-        return f"GROUP_CONCAT(CASE WHEN {condition} THEN {column} END)"
+        value = f"CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE {column} END"
+        return f"json_group_array({value}) FILTER (WHERE {condition})"
 
     @property
     def longest(self) -> int:

@@ -24,6 +24,7 @@ NUMBERS: Final = MappingProxyType(
 )
 # To 9999, what Python can hold in every zone, and infinity is beyond; from 1000, as year 1 is .NET's date of nothing.
 FINITE: Final = "CASE WHEN {0} > '1000-01-01' AND {0} < '9999-01-01' THEN {1} END"
+TO_SECONDS_OF_1970: Final = 62_167_219_200
 MYSQL_NOW: Final = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6"
 SQLITE_TEXT: Final = "CASE WHEN {0} GLOB '[1-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*' THEN {1} END"
 
@@ -43,10 +44,16 @@ FROM_ELSE: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instant:
-    """How to read one column of instants: templates with `{0}` for the column, or for the key."""
+    """How to read one column of instants: templates with `{0}` for the column, or for the key.
+
+    `rank_template` is a cheaper key, to the second, among which the least is looked for, and `unranked_template` makes
+    a key of it again.
+    """
 
     key_template: str
     age_template: str
+    rank_template: str | None = None
+    unranked_template: str = "{0}"
     has_odd_values: bool = False
 
     def key(self, column: str) -> str:
@@ -56,6 +63,14 @@ class Instant:
     def age(self, key: str) -> str:
         """Return the seconds since a key."""
         return self.age_template.format(key)
+
+    def rank(self, column: str) -> str:
+        """Return the expression by which the earliest of many is found."""
+        return (self.rank_template or self.key_template).format(column)
+
+    def age_of_rank(self, rank: str) -> str:
+        """Return the seconds since a rank."""
+        return self.age(self.unranked_template.format(rank))
 
     def raw(self, column: str) -> str:
         """Return the value as it is, but as text where the driver could not hold it."""
@@ -105,7 +120,13 @@ def _mysql(column_type: object, clock: str) -> Instant | None:
     else:
         seconds = "NULLIF(UNIX_TIMESTAMP({0}), 0)"
         age = f"{MYSQL_NOW} - {seconds} - 3600 * (FROM_UNIXTIME({seconds} + 3600) = {{0}})"
-    return Instant(key_template="CASE WHEN DAYOFMONTH({0}) > 0 AND {0} > '1000-01-01' THEN {0} END", age_template=age)
+    return Instant(
+        key_template="CASE WHEN DAYOFMONTH({0}) > 0 AND {0} > '1000-01-01' THEN {0} END",
+        age_template=age,
+        # In the table in which it counts groups, MariaDB (10.11) compares numbers at a third of the price of times.
+        rank_template="CASE WHEN {0} > '1000-01-01' THEN TO_SECONDS({0}) END",
+        unranked_template=f"(timestamp '1970-01-01 00:00:00' + interval {{0}} - {TO_SECONDS_OF_1970} second)",
+    )
 
 
 def _sqlite(clock: str) -> Instant:

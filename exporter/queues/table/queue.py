@@ -113,6 +113,7 @@ def _is_foreign(after: Cursor | None, shape: Shape) -> bool:
 def _read_started(connection: Connection, statements: Statements, totals: Totals, *, limit: int) -> Sequence[Row[Any]]:
     """Read the started rows by their ids, or where these are not known, too many or not found, the oldest of them."""
     started = sum(totals.started.values())
+    statements.gathers_ids = statements.shape.has_key and started <= limit
     if not started:
         return ()
     if started <= limit and len(totals.started_ids) == started:

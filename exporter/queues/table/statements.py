@@ -30,6 +30,7 @@ class Statements:
         self._enqueued = shape.instants["enqueued_at"].key(shape.column("enqueued_at"))
         self._mark = shape.column("id") if shape.ids.is_rising else self._enqueued
         self.has_kinds = "kind" in shape.columns
+        self.gathers_ids = shape.has_key
         columns, started = self._columns(), shape.started
         order = f"{shape.column('started_at')}{' NULLS FIRST' if shape.dialect == 'postgresql' else ''}"
         in_ids = f"{shape.column('id')} IN :ids"
@@ -44,12 +45,12 @@ class Statements:
 
     def scan(self, *, is_first: bool, is_marked: bool) -> TextClause:
         """Return the scan: at the first poll nothing is new, and after an empty one everything."""
-        kind, grouped = (self._kind(), "GROUP BY 1") if self.has_kinds else ("NULL", "")
-        return text(self._totals(kind, grouped, self._new(is_first=is_first, is_marked=is_marked)))
+        kind = self._kind() if self.has_kinds else None
+        return text(self._totals(kind, self._new(is_first=is_first, is_marked=is_marked)))
 
     def rest(self, *, is_first: bool, is_marked: bool) -> TextClause:
         """Return the scan of all kinds as one."""
-        return text(self._totals("NULL", "", self._new(is_first=is_first, is_marked=is_marked)))
+        return text(self._totals(None, self._new(is_first=is_first, is_marked=is_marked)))
 
     def _new(self, *, is_first: bool, is_marked: bool) -> str:
         if is_first:
@@ -58,19 +59,34 @@ class Statements:
             return f"COUNT(CASE WHEN {self._mark} > :after THEN 1 END)"
         return "COUNT(*)" if self.shape.ids.is_rising else f"COUNT({self._enqueued})"
 
-    def _totals(self, kind: str, grouped: str, new: str) -> str:
-        """Return the scan; ages are taken around it, as MariaDB would look for the oldest once for each mention."""
-        shape = self.shape
-        oldest = f"MIN(CASE WHEN {shape.started} THEN NULL ELSE {self._enqueued} END)"
-        ids = shape.ids.collect(shape.started, limit=self._max_started) if shape.has_key else "NULL"
+    def _totals(self, kind: str | None, new: str) -> str:
+        """Return the scan; ages are taken around it, as MariaDB would look for the oldest once for each mention.
+
+        MySQL would sort every row for GROUP_CONCAT. So each started row is a group of its own there, and the few groups
+        that there are then are joined by kind.
+        """
+        shape, instant = self.shape, self.shape.instants["enqueued_at"]
+        is_nested = self.gathers_ids and shape.dialect == "mysql"
+        if is_nested:
+            ids = shape.ids.gathered(shape.started)
+        else:
+            ids = shape.ids.collect(shape.started, limit=self._max_started) if self.gathers_ids else "NULL"
+        keys = [str(place) for place, is_key in ((1, kind), (2, is_nested)) if is_key]
         found = (
-            f"SELECT {kind} AS kind, COUNT(*) AS jobs, COUNT(CASE WHEN {shape.started} THEN 1 END) AS started,"
-            f" {oldest} AS oldest, {new} AS enqueued, MAX({self._mark}) AS mark, {ids} AS started_ids"
-            f" FROM {shape.source} WHERE {shape.waiting} OR {shape.started} {grouped}"
+            f"SELECT {kind or 'NULL'} AS kind, {ids} AS started_ids, COUNT(*) AS jobs,"
+            f" COUNT(CASE WHEN {shape.started} THEN 1 END) AS started, MIN(CASE WHEN {shape.started} THEN NULL"
+            f" ELSE {instant.rank(shape.column('enqueued_at'))} END) AS oldest, {new} AS enqueued,"
+            f" MAX({self._mark}) AS mark FROM {shape.source} WHERE {shape.waiting} OR {shape.started}"
+            f"{' GROUP BY ' if keys else ''}{', '.join(keys)}"
         )
-        age = shape.instants["enqueued_at"].age("oldest")
+        if is_nested:
+            found = (
+                "SELECT kind, GROUP_CONCAT(started_ids) AS started_ids, CAST(SUM(jobs) AS SIGNED) AS jobs,"
+                " CAST(SUM(started) AS SIGNED) AS started, MIN(oldest) AS oldest,"
+                f" CAST(SUM(enqueued) AS SIGNED) AS enqueued, MAX(mark) AS mark FROM ({found}) AS by_id GROUP BY kind"
+            )
         return (
-            f"SELECT kind, jobs, started, {age} AS oldest_age, enqueued, mark, started_ids"
+            f"SELECT kind, jobs, started, {instant.age_of_rank('oldest')} AS oldest_age, enqueued, mark, started_ids"
             f" FROM ({found}) AS totals ORDER BY jobs DESC LIMIT {MOST_KINDS + 1:d}"
         )
 
