@@ -52,8 +52,9 @@ class Rounds:
         self._every = {name: host.ask_every.total_seconds() for name, host in config.hosts.items()}
         self.askers: Mapping[str, HostAsker] = MappingProxyType(
             {
-                name: HostAsker(name, probe, beliefs, memory_limit_bytes=config.hosts[name].worker_memory_limit)
-                for name, probe in probes.items()
+                name: HostAsker(name, probes[name], beliefs, memory_limit_bytes=host.worker_memory_limit)
+                for name, host in config.hosts.items()
+                if host.via
             }
         )
         self._executors = dict.fromkeys(self.askers, SILENT)
