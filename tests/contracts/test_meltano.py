@@ -134,7 +134,7 @@ def test_runs_come_in_and_end_once(bench: MeltanoBench, queue: MeltanoQueue) -> 
     assert done["b", "fail"] is None
     assert done["a", "success"] is not None
     assert abs(done["a", "success"] - timedelta(minutes=2)) < SECOND
-    assert abs((done["c", "success"] or timedelta(0)) - 10 * SECOND) < timedelta(milliseconds=2)
+    assert abs((done["c", "success"] or timedelta(0)) - 10 * SECOND) < SECOND
     third = queue.read(second.cursor)
     assert (new(third), third.finished) == ({}, ())
 
