@@ -117,7 +117,7 @@ def measure(scale: Scale) -> Table:
     for figure, limit in LIMITS.items():
         values = [sample[figure] for sample in samples]
         rise = linear_regression(at[half:], values[half:]).slope * (at[-1] - at[half])
-        promise = f"soak of an hour, second half: {figure} more at its end than at its beginning"
+        promise = f"soak of {at[-1]:.0f} minutes, second half: {figure} more at its end than at its beginning"
         budgets = scale.budgets({(NAME, ""): Budget(limit=f"≤ {limit:g}", promise=promise)})
         table.add(f"{at[-1]:.0f} minutes", f"{figure}, rise of the second half", {NAME: [rise]}, budgets=budgets)
         table.add(f"{at[-1]:.0f} minutes", figure, {NAME: values[half:]})
