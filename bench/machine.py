@@ -26,7 +26,6 @@ def describe() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory / (1 << 20):.0f} GiB",
         "load before": f"{os.getloadavg()[0]:.1f}",
-        "kernel": platform.release(),
         "python": platform.python_version(),
         "mariadb": told.split("Ver ")[-1].split("-MariaDB")[0],
         "query-exporter": query_exporter.VERSION,

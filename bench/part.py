@@ -11,6 +11,7 @@ from .lines import RESULTS, Budget
 PARTS: Final = ("poll", "scrape", "memory", "hosts", "queues", "heal", "start", "growth")
 LONG: Final = ("soak",)
 """Those that run only by name."""
+SAMPLES: Final = "soak_samples.csv"
 QUICK: Final = {"rows": 5_000, "rounds": 2}
 
 

@@ -36,6 +36,6 @@ def _panel(name: str, minutes: Sequence[float], values: Sequence[float], *, top:
     return [
         f'<rect class="frame" x="{LEFT}" y="{top}" width="{width}" height="{PANEL}"/>',
         f'<polyline points="{points}"/>',
-        f'<text class="small" x="{LEFT + 6}" y="{top + 15}">{escape(said)}</text>',
+        f'<text class="small" x="{LEFT + 6}" y="{top + PANEL - 8}">{escape(said)}</text>',
         f'<text class="small" x="{WIDTH - LEFT}" y="{top + PANEL + 14}" text-anchor="end">{last:.0f} min</text>',
     ]

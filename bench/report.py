@@ -4,15 +4,19 @@ The page's words are its own; between `<!-- bench: NAME -->` and `<!-- end -->` 
 say: `budgets`, `machine`, or the name of a part.
 """
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from .lines import RESULTS, Table, summarise
 from .machine import read
-from .part import LONG, PARTS
+from .part import LONG, PARTS, SAMPLES
+from .plot import draw
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "performance.md"
+IMAGE = Path(__file__).parents[1] / "docs" / "images" / "bench-soak.svg"
+DRAWN = ("MiB resident", "threads", "descriptors", "series")
 BLOCK = re.compile(r"<!-- bench: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -21,9 +25,20 @@ def fill(page: str, results: Path = RESULTS) -> str:
     return BLOCK.sub(lambda found: f"<!-- bench: {found[1]} -->\n{_block(found[1], results)}\n<!-- end -->", page)
 
 
+def picture(results: Path = RESULTS) -> str:
+    """Return the soak as a picture, from its samples."""
+    with (results / SAMPLES).open(newline="") as file:
+        samples = list(csv.DictReader(file))
+    minutes = [float(sample["minutes"]) for sample in samples]
+    title = f"{minutes[-1]:.0f} minutes of churn, faults and healing at intervals of a second"
+    return draw(title, minutes, {figure: [float(sample[figure]) for sample in samples] for figure in DRAWN})
+
+
 def write() -> None:
-    """Fill the page."""
+    """Fill the page, and draw its picture."""
     PAGE.write_text(fill(PAGE.read_text()))
+    if (RESULTS / SAMPLES).exists():
+        IMAGE.write_text(picture())
 
 
 def _block(name: str, results: Path) -> str:

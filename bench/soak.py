@@ -31,9 +31,8 @@ from tests.lab.programs import NotInstalled
 from .ground import server
 from .lines import Budget, Table
 from .load import ASKS, Client
-from .part import Scale
+from .part import SAMPLES, Scale
 from .peers.exporter import Exporter, count_series
-from .plot import draw
 from .program import NAME, matomo_queue, queuemedic
 from .usage import descriptors, resident_mib, threads
 
@@ -46,7 +45,6 @@ HEALED = re.compile(r'^queuemedic_heals_total{outcome="reset",queue="q"} (\S+)',
 UP = re.compile(r"^queuemedic_up{.*} 1", re.MULTILINE)
 LIMITS = {"MiB resident": 3.0, "threads": 2.0, "descriptors": 2.0, "series": 10.0}
 """What the line may rise by in the second half."""
-IMAGE = Path(__file__).parents[1] / "docs" / "images" / "bench-soak.svg"
 
 Sample = Mapping[str, float]
 
@@ -111,7 +109,7 @@ def measure(scale: Scale) -> Table:
     except (NotAllowed, NotInstalled) as reason:
         table.say("", NAME, f"not measured: {reason}")
         return table
-    _write(scale.into / "soak_samples.csv", samples)
+    _write(scale.into / SAMPLES, samples)
     at = [sample["minutes"] for sample in samples]
     half = len(samples) // 2
     for figure, limit in LIMITS.items():
@@ -121,9 +119,6 @@ def measure(scale: Scale) -> Table:
         budgets = scale.budgets({(NAME, ""): Budget(limit=f"≤ {limit:g}", promise=promise)})
         table.add(f"{at[-1]:.0f} minutes", f"{figure}, rise of the second half", {NAME: [rise]}, budgets=budgets)
         table.add(f"{at[-1]:.0f} minutes", figure, {NAME: values[half:]})
-    if not scale.is_quick:
-        title = f"{at[-1]:.0f} minutes of churn, faults and healing at intervals of a second"
-        IMAGE.write_text(draw(title, at, {figure: [sample[figure] for sample in samples] for figure in LIMITS}))
     return table
 
 

@@ -16,7 +16,7 @@ from bench.lines import RESULTS, Budget, Line, Table, show, summarise
 from bench.load import ASKS, Client
 from bench.part import LONG, PARTS, QUICK, Scale
 from bench.plot import draw
-from bench.report import BLOCK, PAGE, fill
+from bench.report import BLOCK, IMAGE, PAGE, fill, picture
 from bench.rounds import interleave
 from tests.conftest import installed
 
@@ -191,6 +191,7 @@ def test_the_page_says_what_was_measured() -> None:
     """`python -m bench report` would change nothing."""
     page = PAGE.read_text()
     assert fill(page) == page
+    assert picture() == IMAGE.read_text()
     assert {"budgets", "machine", *PARTS, *LONG} == set(BLOCK.findall(page))
 
 
