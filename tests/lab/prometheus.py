@@ -16,8 +16,8 @@ from .server import Server
 JOB = "queuemedic"
 CONFIG = """\
 global:
-  scrape_interval: 1s
-  scrape_timeout: 1s
+  scrape_interval: {every}s
+  scrape_timeout: {every}s
   evaluation_interval: 1s
 rule_files: {rules}
 alerting: {alerting}
@@ -58,16 +58,18 @@ class Prometheus(Server):
         rules: Sequence[Path] = (),
         alertmanager: str | None = None,
         others: Mapping[str, Sequence[str]] = NONE,
+        every_seconds: int = 1,
         **client: object,
     ) -> None:
         """`client` has further keys of the scrape configuration, such as `scheme`, `tls_config`, `basic_auth`.
 
         `rules` are evaluated each second, and alerts told to the `alertmanager` at an address. `others` are further
-        jobs by name, with the addresses of each.
+        jobs by name, with the addresses of each. `every_seconds`: how often it scrapes, and how long that may take.
         """
         self._target = target
         self._client = client
         self._rules, self._alertmanager, self._others = rules, alertmanager, others
+        self._every_seconds = every_seconds
         super().__init__()
 
     def _command(self) -> list[str]:
@@ -85,6 +87,7 @@ class Prometheus(Server):
         others = "".join(OTHER.format(job=job, targets=json.dumps([*them])) for job, them in self._others.items())
         managers = [{"static_configs": [{"targets": [self._alertmanager]}]}] if self._alertmanager else []
         config = CONFIG.format(
+            every=self._every_seconds,
             job=JOB,
             target=self._target,
             client=client,

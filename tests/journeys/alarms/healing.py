@@ -10,7 +10,7 @@ from tests.lab.waiting import wait_until
 from .scale import limit
 from .scenario import NEVER_LATE, TABLE, MatomoScenario, Values
 
-MANY: Final = 25
+FEW, MANY = 6, 22
 WHY: Final = "moving the database"
 NO_PID: Final = 30_001
 ON_THE_WAY: Final = frozenset(
@@ -136,17 +136,21 @@ class JobQuarantined(HealingScenario):
 
 
 class ResetFailed(HealingScenario):
-    """Somebody has a transaction open in which the job's row is locked."""
+    """Somebody has a transaction open in which rows are locked, while one worker after the other dies."""
 
     def begin(self) -> None:
-        worker = self.worker()
-        (job,) = self.claim(worker.pid)
-        self.until_judged("alive")
+        self._workers = [self.worker() for _ in range(FEW)]
+        for worker in self._workers:
+            self.claim(worker.pid)
+        self.until_judged("alive", FEW)
         self._session = self.undo.enter_context(self.server.connect(self.database))
         self._session.begin()
         with self._session.cursor() as cursor:
-            cursor.execute(f"SELECT 1 FROM {TABLE} WHERE idinvalidation = %s FOR UPDATE", (job,))
-        worker.kill()
+            cursor.execute(f"SELECT 1 FROM {TABLE} FOR UPDATE")
+
+    def keep(self) -> None:
+        if self._workers:
+            self._workers.pop().kill()
 
     def end(self) -> None:
         self._session.rollback()
@@ -155,6 +159,7 @@ class ResetFailed(HealingScenario):
 class ManyResets(HealingScenario):
     """A worker is killed with many jobs at once."""
 
+    options: ClassVar[Values] = {**NEVER_LATE, "stale_after": limit("12h")}
     also = ON_THE_WAY | {"QueuemedicWorkerHoldsTooManyJobs"}
 
     def begin(self) -> None:

@@ -30,9 +30,9 @@ TABLE: Final = "matomo_archive_invalidations"
 DAY, WEEK = 1, 2
 SECONDS_TO_BE_TOLD: Final = 300.0
 SECONDS_TO_BE_OVER: Final = 300.0
-FLOWING: Final = 3
+FLOWING: Final = 4
 """How many steps a job of the flow stays: no poll misses it."""
-QUICK: Final = {"poll_every": "1s", "poll_timeout": "20s", "max_duty": 1, "stale_after": limit("3h")}
+QUICK: Final = {"poll_every": "2s", "poll_timeout": "20s", "max_duty": 1, "stale_after": limit("3h")}
 LIMITS: Final = {
     "stuck_after": limit("2h"),
     "timeout_after": limit("4h"),

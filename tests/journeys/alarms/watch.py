@@ -38,6 +38,8 @@ LOCAL: Final = {
     "worker_memory_limit": MEMORY_LIMIT_BYTES,
 }
 SSH: Final = {"pid_namespace": "own", "ask_every": "1s", "timeout": "3s"}
+SCRAPED_EVERY_SECONDS: Final = 2
+"""A scrape that is late is one that failed, with which an alert is over."""
 SETTLING_SECONDS: Final = 120.0
 
 
@@ -98,6 +100,7 @@ class Watch:
                 rules=self._rules(),
                 alertmanager=self.alertmanager.address,
                 others=self.others,
+                every_seconds=SCRAPED_EVERY_SECONDS,
             )
         )
         wait_until(self._is_quiet, within=SETTLING_SECONDS, what="all is read and scraped, and quiet", every_seconds=1)
