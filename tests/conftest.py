@@ -4,6 +4,7 @@ A missing program skips the tests that need it; where CI is in the environment i
 """
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +28,12 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the run, in the process that was started by hand: its environment tells the workers of xdist."""
+    """Begin the run, in the process that was started by hand: its environment tells the workers of xdist.
+
+    A shell that starts it in the background has it ignore SIGINT, which whatever it starts would inherit.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.stash[RUN] = path = run.begin()
         config.add_cleanup(lambda: run.end(path))

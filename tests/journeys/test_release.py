@@ -62,7 +62,7 @@ def installed(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Insta
     """The wheel with what it depends on, in the versions that the image has, and nothing else."""
     folder = tmp_path_factory.mktemp("installed")
     python = folder / "venv" / "bin" / "python"
-    uv = [sys.executable, "-m", "uv", "--quiet"]
+    uv = [sys.executable, "-m", "uv", "--quiet", "--system-certs"]
     subprocess.run([*uv, "venv", "--python", sys.executable, folder / "venv"], check=True)
     locked = ["--require-hashes", "--requirement", str(DEPLOY / "container" / "requirements.txt")]
     fetched = subprocess.run(
