@@ -1,16 +1,17 @@
 """What is told of putting jobs back: alerts/rules/healing.yml."""
 
+from collections import deque
 from typing import ClassVar, Final
 
 from tests.faults.healed_queue import start_worker
-from tests.lab.orphans import HOST, changed
+from tests.lab.orphans import HOST, Worker, changed
 from tests.lab.proxy import Mode, Proxy
 from tests.lab.waiting import wait_until
 
 from .scale import limit
 from .scenario import NEVER_LATE, TABLE, MatomoScenario, Values
 
-FEW, MANY = 6, 22
+FEW, MANY = 4, 22
 WHY: Final = "moving the database"
 NO_PID: Final = 30_001
 ON_THE_WAY: Final = frozenset(
@@ -139,21 +140,24 @@ class ResetFailed(HealingScenario):
     """Somebody has a transaction open in which rows are locked, while one worker after the other dies."""
 
     def begin(self) -> None:
-        self._workers = [self.worker() for _ in range(FEW)]
-        for worker in self._workers:
-            self.claim(worker.pid)
-        self.until_judged("alive", FEW)
+        self._workers: deque[Worker] = deque()
         self._session = self.undo.enter_context(self.server.connect(self.database))
+        self._execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         self._session.begin()
-        with self._session.cursor() as cursor:
-            cursor.execute(f"SELECT 1 FROM {TABLE} FOR UPDATE")
 
     def keep(self) -> None:
-        if self._workers:
-            self._workers.pop().kill()
+        self._workers.append(self.worker())
+        self.claim(self._workers[-1].pid)
+        self._execute(f"SELECT 1 FROM {TABLE} FOR UPDATE")
+        if len(self._workers) > FEW:
+            self._workers.popleft().kill()
 
     def end(self) -> None:
         self._session.rollback()
+
+    def _execute(self, statement: str) -> None:
+        with self._session.cursor() as cursor:
+            cursor.execute(statement)
 
 
 class ManyResets(HealingScenario):

@@ -204,6 +204,11 @@ class MatomoScenario(Scenario):
         """End all jobs."""
         self.sql(f"DELETE FROM {TABLE}")
 
+    def clear_and_see(self) -> None:
+        """End all jobs, and wait until that is known."""
+        self.clear()
+        self.watch.until(f'sum(queuemedic_jobs{{queue="{self.queue}"}}) == 0')
+
     def tidy(self) -> None:
         """End all jobs."""
         self.clear()

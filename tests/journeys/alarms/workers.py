@@ -62,7 +62,7 @@ class WorkerMemoryHigh(MatomoScenario):
         return {"job": JOB, "host": HOST}
 
     def end(self) -> None:
-        self.clear()
+        self.clear_and_see()
         self._child.communicate()
 
 
@@ -94,7 +94,7 @@ class HostWithoutLiveWorker(MatomoScenario):
         self.claim(self._child.pid)
 
     def end(self) -> None:
-        self.clear()
+        self.clear_and_see()
         self._child.communicate()
 
 
@@ -118,6 +118,5 @@ class HostUnreachable(MatomoScenario):
         return {"job": JOB, "host": WEB}
 
     def end(self) -> None:
-        self.clear()
-        self.watch.until(f'sum(queuemedic_jobs{{queue="{self.queue}"}}) == 0')
+        self.clear_and_see()
         self._host.connect()
