@@ -25,7 +25,7 @@ demo: $(INSTALLED)  ## Show a live queue whose workers really die; Ctrl-C ends i
 	@$(BIN)/queuemedic demo
 
 test: $(INSTALLED)  ## Run the tests; what needs a program that is not installed is skipped and says so.
-	$(BIN)/pytest --numprocesses 4 --dist worksteal -m 'not long'
+	$(BIN)/pytest --numprocesses 3 --dist worksteal -m 'not long'
 
 check: $(INSTALLED)  ## Run linters, types and the rules of imports.
 	$(BIN)/ruff check
