@@ -244,8 +244,14 @@ def test_a_killed_worker_is_seen_and_its_job_comes_back(browser: Browser, worked
         sees(browser, "1 of 1 started job orphaned")
         sees(browser, "put back")
         sees(browser, "nothing stuck")
-        said = served.get("/api/v1/heals").json()["heals"]
-        assert ("reset", "dead", None) in {(one["result"], one["verdict"], one["row"]) for one in said}
+        wait_until(
+            lambda: (
+                ("reset", "dead", None)
+                in {(one["result"], one["verdict"], one["row"]) for one in served.get("/api/v1/heals").json()["heals"]}
+            ),
+            within=30,
+            what="the API says that the job was put back",
+        )
         assert browser.reports == []
         browser.go(f"{served.address}/queues/mails")
         sees(browser, "Waiting jobs")
