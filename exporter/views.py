@@ -4,9 +4,11 @@ Durations are numbers that end in `_seconds`, instants are RFC 3339 in UTC, and 
 A line below a field says what it means: docs/generate.py makes docs/reference/api.md of them.
 """
 
+import json
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticSerializationError
 
 JSON_VERSION = 1
 
@@ -15,6 +17,13 @@ class View(BaseModel):
     """A frozen view; unknown fields are a mistake of ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def write(self, *, indent: int | None = None) -> str:
+        """Write it as JSON; half of a surrogate pair, which a driver may hand on and UTF-8 cannot say, as an escape."""
+        try:
+            return self.model_dump_json(indent=indent)
+        except PydanticSerializationError:
+            return json.dumps(self.model_dump(mode="json"), indent=indent)
 
 
 class KindView(View):

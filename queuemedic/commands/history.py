@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.texts import printable
+
 from ..completing import complete_queue
-from ..printing import make_console, make_list, printable
+from ..printing import make_console, make_list
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,7 +71,7 @@ def history(
         views = [show_recorded(one) for one in found]
         ledger.close()
     if as_json:
-        click.echo(HealsView(heals=tuple(views)).model_dump_json(indent=2))
+        click.echo(HealsView(heals=tuple(views)).write(indent=2))
     elif views:
         _print(views, in_full=job is not None)
     else:
