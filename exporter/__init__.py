@@ -1,5 +1,6 @@
 """Observe job queues: read them, derive figures, publish them. Nothing here writes to a watched database.
 
 From the top down, imports only downwards: web, page, poller, showing, collector, facts, tracker, histogram, queues,
-catalogue, database, labels, slots, views, address, driver_errors, options, secrets, jobs, log, clock, errors.
+store, catalogue, labels, series, slots, views, writer, database, openers, address, deadline, driver_errors, options,
+secrets, store_file, sqlite_files, imports, jobs, log, clock, files, texts, errors.
 """

@@ -1,12 +1,12 @@
 """Make the views of a queue from its status; pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from .collector import QueueStatus, Reading
 from .facts import Facts
-from .jobs import Attempt, Breakdown, Snapshot, State
+from .jobs import Attempt, Breakdown, DetailValue, Snapshot, State
 from .labels import OTHER
 from .tracker import NO_HOST
 from .views import AttemptView, GroupView, KindView, ListedQueueView, LoadView, QueueView, ReportView, ScopeView
@@ -96,6 +96,14 @@ def _waiting_by_report(view: QueueView) -> dict[str, int]:
 
 def _report_name(plugin: str, report: str) -> str:
     return OTHER if plugin == report == OTHER else ".".join(part for part in (plugin, report) if part)
+
+
+def describe_rebuilt(detail: Mapping[str, DetailValue]) -> str:
+    """Say what a job of Matomo rebuilds; of other systems' jobs nothing."""
+    segment = f"segment {str(detail['segment'])[:8]}…" if detail.get("segment") else ""
+    site = f"site {detail['site']}" if "site" in detail else ""
+    words = [site, detail.get("date1"), segment, detail.get("plugin"), detail.get("report")]
+    return " ".join(str(word) for word in words if word)
 
 
 def show_attempt(attempt: Attempt, reading: Reading) -> AttemptView:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from exporter import texts
+from exporter.texts import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -73,22 +76,9 @@ def make_list(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     return make_table([columns[index] for index in kept], [[row[index] or "-" for index in kept] for row in rows])
 
 
-def printable(text: str) -> str:
-    """Show control characters as codes: what a row holds must not steer a terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-
-
 def show_span(seconds: float | None) -> str:
     """Show a duration by its two largest units."""
-    if seconds is None:
-        return "-"
-    rest = int(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        number, rest = divmod(rest, size)
-        if number or parts or unit == "s":
-            parts.append(f"{number}{unit}")
-    return " ".join(part for index, part in enumerate(parts[:2]) if index == 0 or not part.startswith("0"))
+    return "-" if seconds is None else texts.show_span(seconds)
 
 
 def name_jobs(number: int) -> str:

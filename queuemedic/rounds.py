@@ -87,9 +87,10 @@ class Rounds:
     def end(self) -> None:
         """Ask nobody any more; a round under way ends by its own deadline."""
         scheduler, self._scheduler = self._scheduler, None
-        for part in self.parts if scheduler else ():
-            with suppress(JobLookupError):
-                scheduler.remove_job(part)  # type: ignore[union-attr]
+        if scheduler:
+            for part in self.parts:
+                with suppress(JobLookupError):
+                    scheduler.remove_job(part)
         for asker in self.askers.values():
             asker.close()
 

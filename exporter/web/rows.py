@@ -8,6 +8,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
+from exporter.showing import describe_rebuilt
 from exporter.views import AttemptView, HealView, HostView, LoadView, QueueFigures
 
 from .remarks import Level, remark_host
@@ -17,7 +18,6 @@ MARKS: Final[Mapping[str | None, Level]] = MappingProxyType(
     {"alive": Level.GOOD, "dead": Level.BAD, "unknown": Level.PLAIN}
 )
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({"none": "no host recorded", "other": "other hosts"})
-ABOUT: Final = ("site", "date1", "segment", "plugin", "report")
 FOR_THE_MOMENT: Final = ("unconfirmed", "too_young")
 """Refusals that every job meets on its way back."""
 UNLOAD: Final = ("load_average", "processors")
@@ -105,10 +105,7 @@ def _about(view: AttemptView) -> str:
     """Say what the system says of a job; of Matomo's, what it rebuilds."""
     detail = view.detail
     if "site" in detail:
-        said = {name: detail.get(name) for name in ABOUT}
-        said["site"] = f"site {said['site']}"
-        said["segment"] = f"segment {str(said['segment'])[:8]}…" if said["segment"] else None
-        return " ".join(str(word) for word in said.values() if word)
+        return describe_rebuilt(detail)
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in detail.items() if value not in (None, ""))
 
 

@@ -9,8 +9,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+from exporter import texts
+
 LONGEST: Final = 120
-UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 STUCK: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -94,15 +95,7 @@ MODES: Final[Mapping[str, str]] = MappingProxyType(
 
 def show_span(seconds: float | None) -> str:
     """Show a duration by its two largest units, such as `3h 12m`."""
-    if seconds is None:
-        return "–"
-    rest = max(0, int(seconds))
-    parts: list[str] = []
-    for unit, size in UNITS:
-        number, rest = divmod(rest, size)
-        if number or parts or unit == "s":
-            parts.append(f"{number}{unit}")
-    return " ".join(part for place, part in enumerate(parts[:2]) if place == 0 or not part.startswith("0"))
+    return "–" if seconds is None else texts.show_span(seconds)
 
 
 def show_number(number: float | None) -> str:
@@ -142,4 +135,4 @@ def plain(text: object, longest: int = LONGEST) -> str:
     """Show a foreign text on one line: cut, and without anything that is not printable."""
     whole = str(text)
     cut = whole[: longest - 1] + "…" if len(whole) > longest else whole
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in cut)
+    return texts.printable(cut)

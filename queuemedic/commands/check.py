@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.texts import printable
+
 from ..completing import complete_queue
 from ..printing import (
     BAD,
@@ -17,7 +19,6 @@ from ..printing import (
     name_jobs,
     paint,
     print_headline,
-    printable,
     show_span,
 )
 
@@ -60,7 +61,7 @@ def check(file: Path | None, name: str | None, dimension: str | None, as_json: b
     if as_json:
         from exporter.views import QueuesView
 
-        click.echo(QueuesView(queues=tuple(views), hosts=tuple(hosts)).model_dump_json(indent=2))
+        click.echo(QueuesView(queues=tuple(views), hosts=tuple(hosts)).write(indent=2))
     else:
         _print_all(views, hosts, dimension)
     if not all(view.up for view in views):
@@ -231,12 +232,14 @@ def _hosts(view: QueueView) -> Table:
 
 def _attempts(view: QueueView, attempts: Sequence[AttemptView]) -> Table:
     """List jobs, without the columns in which none of them has anything."""
+    from exporter.showing import describe_rebuilt
+
     columns = ("job", "kind", "about", "host", "pid", "started", "worker", "stuck because")
     rows = [
         (
             attempt.job_id,
             attempt.kind,
-            _about(attempt),
+            describe_rebuilt(attempt.detail),
             attempt.host or "",
             attempt.pid_text or "",
             "" if attempt.age_seconds is None else f"{show_span(attempt.age_seconds)} ago",
@@ -266,12 +269,3 @@ def _reason(attempt: AttemptView, view: QueueView) -> str:
         case "over_age":
             return f"longer than {show_span(view.stuck_after_seconds)}"
     return ""
-
-
-def _about(attempt: AttemptView) -> str:
-    """Say what a Matomo job rebuilds; other systems have nothing to say."""
-    detail = attempt.detail
-    segment = f"segment {str(detail['segment'])[:8]}…" if detail.get("segment") else ""
-    site = f"site {detail['site']}" if "site" in detail else ""
-    words = [site, detail.get("date1"), segment, detail.get("plugin"), detail.get("report")]
-    return " ".join(str(word) for word in words if word)

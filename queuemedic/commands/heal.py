@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.texts import printable
+
 from ..completing import complete_host, complete_queue
 from ..printing import (
     BAD,
@@ -18,7 +20,6 @@ from ..printing import (
     name_jobs,
     paint,
     print_headline,
-    printable,
     show_span,
 )
 
@@ -161,7 +162,7 @@ def _heal(file: Path | None, queue: str | None, person: Person, wanted: Filter, 
     if as_json:
         from exporter.views import HealsView
 
-        click.echo(HealsView(heals=tuple(_views(came))).model_dump_json(indent=2))
+        click.echo(HealsView(heals=tuple(_views(came))).write(indent=2))
         for one in came:
             for line in (*_faults(one), *_meanwhile(one)):
                 click.echo(printable(f"{one.queue}: {line}"), err=True)

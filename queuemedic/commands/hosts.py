@@ -68,7 +68,7 @@ def check(file: Path | None, as_json: bool) -> None:
         app.poll_once()
     views = tuple(show_host(asker.status, asker.silence, asker.doubt) for asker in app.askers)
     if as_json:
-        click.echo(HostsView(hosts=views).model_dump_json(indent=2))
+        click.echo(HostsView(hosts=views).write(indent=2))
     else:
         names = {name for host, options in config.hosts.items() if options.via for name in (host, *options.aliases)}
         _print(views, sorted(app.recorded_hosts() - names))
@@ -79,7 +79,9 @@ def check(file: Path | None, as_json: bool) -> None:
 
 def _print(views: Sequence[HostView], unasked: Sequence[str]) -> None:
     """Print one line for each host, with what to do, and a line to paste for each that is only recorded."""
-    from ..printing import make_console, print_headline, printable
+    from exporter.texts import printable
+
+    from ..printing import make_console, print_headline
 
     console = make_console()
     for view in views:
@@ -127,11 +129,12 @@ def retire(file: Path | None, name: str, why: str) -> None:
 
     from exporter import clock
     from exporter.log import configure
+    from exporter.texts import printable
 
     from ..app import App
     from ..building import require_ledger
     from ..by_hand import name_actor
-    from ..printing import name_jobs, printable
+    from ..printing import name_jobs
     from ..startup import load_config
 
     configure(level=logging.CRITICAL)
@@ -156,8 +159,7 @@ def _read_all(app: App) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from exporter.poller import Polled, Poller
-
-    from ..printing import printable
+    from exporter.texts import printable
 
     def read(poller: Poller) -> None:
         while poller.poll() is Polled.SERVER_BUSY:

@@ -20,11 +20,11 @@ def resume(file: Path | None, queue: str | None) -> None:
     import os
 
     from exporter.jobs import QueueName
+    from exporter.texts import printable
     from healers.braking import close_breaker
 
     from ..building import require_ledger
     from ..keeper import open_ledger
-    from ..printing import printable
     from ..startup import load_config, only_queue
 
     config = load_config(file)
