@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.lab import matomo, proxy, run
+from tests.lab.hosts import Hosts, NotAllowed
 from tests.lab.mariadb import MariaDb
 from tests.lab.meltano import Project
 from tests.lab.postgres import Postgres
@@ -68,6 +69,18 @@ def installed() -> Iterator[None]:
         if os.environ.get("CI"):
             pytest.fail(str(missing))
         pytest.skip(str(missing))
+
+
+@contextmanager
+def lab_hosts() -> Iterator[Hosts]:
+    """Make hosts that can be asked over SSH; skip where none can be made."""
+    with installed():
+        try:
+            made = Hosts()
+        except NotAllowed as reason:
+            pytest.skip(str(reason))
+    with made:
+        yield made
 
 
 def _start_mariadb() -> MariaDb:

@@ -8,21 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import installed
+from tests.conftest import lab_hosts
 from tests.lab import processes
-from tests.lab.hosts import Host, Hosts, NotAllowed
+from tests.lab.hosts import Host, Hosts
 from tests.lab.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
     """The module's hosts; skips where such cannot be made."""
-    with installed():
-        try:
-            made = Hosts()
-        except NotAllowed as reason:
-            pytest.skip(str(reason))
-    with made:
+    with lab_hosts() as made:
         yield made
 
 

@@ -12,9 +12,9 @@ import pytest
 from healers.options import HostOptions
 from healers.probes.protocol import HostAnswer, NoAnswer, Request, Silence
 from healers.probes.ssh import SshProbe
-from tests.conftest import installed
+from tests.conftest import installed, lab_hosts
 from tests.lab.deploy_tools import DEPLOY, tool
-from tests.lab.hosts import PROBE_USER, Host, Hosts, NotAllowed
+from tests.lab.hosts import PROBE_USER, Host, Hosts
 from tests.lab.programs import program
 from tests.lab.waiting import wait_until
 
@@ -59,12 +59,7 @@ class Prepared:
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
     """Machines; skips where none can be made."""
-    with installed():
-        try:
-            made = Hosts()
-        except NotAllowed as reason:
-            pytest.skip(str(reason))
-    with made:
+    with lab_hosts() as made:
         yield made
 
 

@@ -13,11 +13,11 @@ from healers.probes.local import SCRIPT
 from healers.probes.protocol import ProcessAnswer
 from healers.verdicts import Liveness, Reason
 from tests.builders import a_process
-from tests.conftest import installed
+from tests.conftest import lab_hosts
 from tests.contracts.benches import SELECT
 from tests.contracts.reset_benches import MATOMO_GRANTS
 from tests.lab import queuemedic, recordings
-from tests.lab.hosts import Host, Hosts, NotAllowed
+from tests.lab.hosts import Host
 from tests.lab.mariadb import MariaDb
 from tests.lab.recordings import UTC_ZONE, Recording
 from tests.lab.watchdog import HEALING, PlayedHost, Watchdog, ledger_of, read_ledger
@@ -275,12 +275,7 @@ def test_a_dead_worker_s_rows_are_put_back_once_they_are_old_on_the_database_s_c
 @pytest.fixture
 def machine() -> Iterator[Host]:
     """A host of the lab by the recorded name, with the probe on it."""
-    with installed():
-        try:
-            hosts = Hosts()
-        except NotAllowed as reason:
-            pytest.skip(str(reason))
-    with hosts:
+    with lab_hosts() as hosts:
         host = hosts.add("vm")
         host.write("/etc/probe.sh", SCRIPT.read_text())
         host.set_command("sh /etc/probe.sh")

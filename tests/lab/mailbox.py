@@ -4,18 +4,14 @@ import email
 import email.policy
 import socketserver
 import ssl
-import threading
 from email.message import EmailMessage
-from types import TracebackType
-from typing import Final, Self
 
 from .certificates import Certificate
+from .listener import Listener
 from .ports import LOOPBACK
 
-THREADS: Final = "lab-mailbox"
 
-
-class Mailbox:
+class Mailbox(Listener):
     """`with Mailbox(certificate) as mailbox:`, and give `mailbox.address` as the server to send mail through."""
 
     def __init__(self, certificate: Certificate) -> None:
@@ -27,26 +23,16 @@ class Mailbox:
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"{LOOPBACK}:{self._server.server_address[1]}"
+        return f"{LOOPBACK}:{self.port}"
 
-    def __enter__(self) -> Self:
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, name=THREADS, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _make_server(self, address: tuple[str, int]) -> "_Server":
+        return _Server(address, self)
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, address: tuple[str, int], mailbox: Mailbox) -> None:
         self.mailbox = mailbox
-        super().__init__((LOOPBACK, 0), _Session)
+        super().__init__(address, _Session)
 
 
 class _Session(socketserver.StreamRequestHandler):

@@ -22,6 +22,7 @@ class Server(ABC):
     host: ClassVar[str] = LOOPBACK
     user: ClassVar[str | None] = None
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    start_seconds: ClassVar[float] = 30.0
 
     def __init__(self, *, folder: Path | None = None, port: int | None = None) -> None:
         self.folder = folder or run.scratch(type(self).__name__.lower())
@@ -85,7 +86,7 @@ class Server(ABC):
     def start(self) -> None:
         """Start the server, for the first time or again on the same data and port, and wait until it answers."""
         self._prepare()
-        self._daemon.start(ready=self._answers)
+        self._daemon.start(ready=self._answers, within=self.start_seconds)
 
     def stop(self) -> None:
         """Stop the server in good order, also if it is frozen; nothing if it does not run."""

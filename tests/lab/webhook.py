@@ -1,17 +1,14 @@
 """A receiver of Alertmanager's webhooks that keeps what it was told, in the order in which it was."""
 
 import json
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any
 
+from .listener import Listener
 from .ports import LOOPBACK
-
-THREADS: Final = "lab-webhook"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +29,7 @@ class Notification:
         return self.labels["alertname"]
 
 
-class Webhook:
+class Webhook(Listener):
     """`with Webhook() as webhook:`, and give `webhook.url` to Alertmanager."""
 
     def __init__(self) -> None:
@@ -42,7 +39,7 @@ class Webhook:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://{LOOPBACK}:{self._server.server_port}/alerts"
+        return f"http://{LOOPBACK}:{self.port}/alerts"
 
     def told(self, labels: Mapping[str, str], *, is_firing: bool, since: int = 0) -> Notification | None:
         """Return the first notification with exactly these labels; `since`: leave out so many of the first."""
@@ -64,18 +61,8 @@ class Webhook:
             for alert in message["alerts"]
         ]
 
-    def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer((LOOPBACK, 0), _handling(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, name=THREADS, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _make_server(self, address: tuple[str, int]) -> ThreadingHTTPServer:
+        return ThreadingHTTPServer(address, _handling(self))
 
 
 def _handling(webhook: Webhook) -> type[BaseHTTPRequestHandler]:

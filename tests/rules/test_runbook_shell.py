@@ -7,18 +7,16 @@ itself: systemctl's own help, and the options of Matomo's console. A line that n
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import pytest
 
-from tests.conftest import installed
+from tests.conftest import installed, lab_hosts
 from tests.contracts.benches import SELECT
 from tests.contracts.reset_benches import MATOMO_GRANTS
 from tests.lab import queuemedic, recordings, releases
-from tests.lab.hosts import Hosts, NotAllowed
 from tests.lab.mariadb import MariaDb
 from tests.lab.meltano import Project
 from tests.lab.programs import program
@@ -112,11 +110,7 @@ def test_queuemedics_commands_run(line: ShellLine, desk: Callable[[str], queueme
 @pytest.fixture(scope="module")
 def somewhere() -> Iterator[Callable[[str], queuemedic.Ended]]:
     """A host on which an archiver runs, with an sshd that lets a person in."""
-    with ExitStack() as stack, installed():
-        try:
-            hosts = stack.enter_context(Hosts())
-        except NotAllowed as reason:
-            pytest.skip(str(reason))
+    with lab_hosts() as hosts, installed():
         for name, package in (("ssh", "openssh-client"), ("ps", "procps"), ("systemctl", "systemd")):
             program(name, package=package)
         host = hosts.add("web1", command="sh /etc/login.sh")

@@ -14,8 +14,8 @@ from typing import Final
 
 import pytest
 
-from tests.conftest import installed
-from tests.lab.hosts import Hosts, NotAllowed
+from tests.conftest import installed, lab_hosts
+from tests.lab.hosts import Hosts
 from tests.lab.webhook import Notification
 from tests.rules.shipped import RUNBOOKS, read_rules
 
@@ -33,12 +33,7 @@ MISSING: Final = ("<no value>", "{{", "%!", "NaN", "+Inf")
 @pytest.fixture
 def machines() -> Iterator[Hosts]:
     """Hosts to be asked over SSH; skips where such cannot be made."""
-    with installed():
-        try:
-            made = Hosts()
-        except NotAllowed as reason:
-            pytest.skip(str(reason))
-    with made:
+    with lab_hosts() as made:
         yield made
 
 
