@@ -74,8 +74,9 @@ class App:
     What is in force is one reference, swapped whole by `apply`, which is not for two threads at once; all else is.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, make_probes: Callable[[Config], Mapping[str, Probe]] = make_probes) -> None:
         """Raises ConfigurationError where a queue cannot be built; nothing is read yet."""
+        self._make_probes = make_probes
         self._page = Page()
         self._process = ProcessCollector(registry=None)
         self._program_due = 0.0
@@ -141,7 +142,7 @@ class App:
         last, aliases = self._built, map_aliases(config)
         self.healing.keeper.refuse_other(config)
         queues, resets = make_queues(config), make_resets(config, self.healing.keeper.get)
-        probes = None if config.hosts == last.config.hosts else make_probes(config)
+        probes = None if config.hosts == last.config.hosts else self._make_probes(config)
         if only_check:
             return
         kept = {

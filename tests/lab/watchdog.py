@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
-import pytest
-
 from exporter import clock
 from exporter.jobs import JobId, QueueName
 from exporter.page import Format
@@ -92,9 +90,7 @@ class Watchdog:
     """One run of the program; opens its ledger before the first poll, as `serve` does."""
 
     def __init__(self, config: Path, hosts: Mapping[str, Probe]) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("queuemedic.app.make_probes", lambda _: dict(hosts))
-            self.app = App(load(config, os.environ, OPTIONS))
+        self.app = App(load(config, os.environ, OPTIONS), make_probes=lambda _: hosts)
         self.app.healing.keeper.keep()
 
     def look(self) -> None:
