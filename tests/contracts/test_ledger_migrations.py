@@ -16,7 +16,8 @@ from exporter.store import Store
 from healers.ledger import Ledger
 from healers.ledger.migrations import FOLDER, VERSION, VERSION_TABLE, migrate
 from healers.ledger.tables import METADATA
-from tests.contracts.ledgers import SYSTEMS, an_intent, empty_database, opened
+from tests.contracts import kept_ledgers
+from tests.contracts.ledgers import SYSTEMS, a_key, address_of, an_intent, empty_database, opened
 
 NEXT = '''"""Add a column, as a later version may."""
 import sqlalchemy as sa
@@ -77,6 +78,23 @@ def test_an_earlier_version_is_brought_forward_with_all_that_it_holds(address: A
     for start in (Ledger.open, Ledger.open_read_only):
         with pytest.raises(LedgerError, match="version 9999"):
             start(address)
+
+
+def test_a_ledger_of_every_version_is_kept() -> None:
+    """Whoever adds a step keeps a ledger of the version before: `python -m tests.contracts.kept_ledgers`."""
+    versions = {script.revision for script in ScriptDirectory(str(FOLDER)).walk_revisions()}
+    assert {file.stem for file in kept_ledgers.FOLDER.glob("*.sql")} == versions
+
+
+@pytest.mark.parametrize("version", sorted(file.stem for file in kept_ledgers.FOLDER.glob("*.sql")))
+def test_the_ledger_that_an_earlier_version_left_is_read_whole(version: str, address: Address, tmp_path: Path) -> None:
+    """What this version writes and reads again is what it reads of the kept one, and it goes on writing there."""
+    kept_ledgers.restore(version, address, tmp_path)
+    with opened(address_of(f"sqlite:///{tmp_path}/expected.db")) as expected, opened(address) as found:
+        kept_ledgers.fill(expected)
+        assert kept_ledgers.tell(found) == kept_ledgers.tell(expected)
+        found.journal.intend(an_intent(a_key("new")))
+        assert found.journal.verify() is None
 
 
 def test_a_migration_that_was_cut_short_is_finished(address: Address) -> None:

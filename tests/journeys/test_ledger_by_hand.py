@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.queuemedic import Ended, run, write_config
+from healers.ledger.migrations import VERSION, VERSION_TABLE
+from tests.lab.queuemedic import Ended, run, serving, write_config
 from tests.lab.waiting import wait_until
 
 from .test_healing_ledger import MAKE
@@ -98,6 +99,51 @@ def test_history_can_tell_whether_anybody_changed_it(tmp_path: Path) -> None:
     changed = site.run("history", "--verify")
     assert (changed.code, changed.out) == (3, f"the journal is not whole: entry {number} was changed\n")
     assert "leave the others out" in site.run("history", "--verify", "--json").err
+
+
+COMMANDS = (
+    ["check"],
+    ["history"],
+    ["heal"],
+    ["heal", "--host", "old-web", "--accept-unknown", "--apply", "--yes"],
+    ["pause", "--why", "x"],
+    ["resume"],
+    ["hosts", "retire", "old-web", "--why", "x"],
+)
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """After a downgrade every command says what would be right, and `serve` watches and heals nothing."""
+    site = with_ledger(tmp_path)
+    assert site.run("hosts", "retire", "old-web", "--why", "scrapped").code == 0
+    ledger = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(ledger)) as connection, connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    before, jobs = dump(ledger), rows(site.file)
+    what = f"{ledger}: is a ledger of version 9999, made by a newer Queuemedic; this one knows up to {VERSION}: "
+    right = "install the newer one, or restore a copy of the ledger from before"
+    for command in COMMANDS:
+        assert site.run(*command) == Ended(code=3, out="", err=f"{what}{right}\n")
+    queue = {**site.queue, "healing": {**HEALING, "mode": "reset"}}
+    config = write_config(tmp_path, {"q": queue}, ledger=f"sqlite:///{ledger}")
+    with serving(config, tmp_path) as served:
+        wait_until(lambda: "heal.hindered" in served.log, within=30, what="a pass has come to the ledger")
+        polls = served.scrape().value("polls_total", queue="q", outcome="ok")
+        assert polls is not None
+        wait_until(
+            lambda: (served.scrape().value("polls_total", queue="q", outcome="ok") or 0) > polls,
+            within=30,
+            what="it goes on watching",
+        )
+        assert served.log.count(right) >= 2
+        assert served.stop() == 0
+    assert (dump(ledger), rows(site.file)) == (before, jobs)
+
+
+def dump(file: Path) -> list[str]:
+    """Return all that is in a SQLite file."""
+    with closing(sqlite3.connect(file)) as connection:
+        return list(connection.iterdump())
 
 
 def test_the_guide_grants_what_a_ledger_needs() -> None:
