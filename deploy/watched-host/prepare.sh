@@ -10,7 +10,7 @@
 # What there is afterwards, and nothing else, and nothing of it after undo:
 #   the account `queuemedic`, without a password and a home of its own; with a forced command it can do nothing but run the probe
 #   /usr/local/lib/queuemedic-probe.sh          the probe, which only reads /proc
-#   /etc/ssh/queuemedic/authorized_keys         the key, with the forced command
+#   /etc/ssh/queuemedic/authorized_keys         the key, with the forced command, which is ended after a minute
 #   /etc/ssh/sshd_config.d/60-queuemedic.conf   what sshd allows this account
 set -eu
 umask 022
@@ -115,7 +115,7 @@ END
     mkdir -p "$keys"
     put "$probe" 755 <"$script"
     put "$keys/authorized_keys" 644 <<END
-restrict,${from:+from=\"$from\",}command="$probe" $key queuemedic
+restrict,${from:+from=\"$from\",}command="timeout 60 $probe" $key queuemedic
 END
     if ! sshd -t; then
         undo_all >/dev/null

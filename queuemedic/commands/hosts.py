@@ -26,7 +26,7 @@ TO_DO = {
     "bad_answer": "put the script there that `queuemedic hosts script` prints, and no other",
 }
 """What a person does about a host without a usable answer; of answers that prove nothing the error says it itself."""
-AUTHORIZED_KEY = 'restrict,command="/usr/local/lib/queuemedic-probe.sh" ssh-ed25519 AAAA… queuemedic'
+AUTHORIZED_KEY = 'restrict,command="timeout 60 /usr/local/lib/queuemedic-probe.sh" ssh-ed25519 AAAA… queuemedic'
 
 
 @click.group("hosts")
