@@ -1,6 +1,9 @@
 """A ledger's schema: made, brought forward, and refused where it is newer."""
 
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,16 +11,17 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from exporter.address import Address
 from exporter.errors import LedgerError, NoLedger
 from exporter.store import Store
-from healers.ledger import Ledger
+from healers.ledger import Ledger, migrations
 from healers.ledger.migrations import FOLDER, VERSION, VERSION_TABLE, migrate
 from healers.ledger.tables import METADATA
 from tests.contracts import kept_ledgers
 from tests.contracts.ledgers import SYSTEMS, a_key, address_of, an_intent, empty_database, opened
+from tests.lab.mariadb import MariaDb
 
 NEXT = '''"""Add a column, as a later version may."""
 import sqlalchemy as sa
@@ -27,6 +31,20 @@ down_revision = "{head}"
 def upgrade() -> None:
     op.add_column("queuemedic_pauses", sa.Column("until", sa.String(27), nullable=True))
 '''
+BEGINS = """
+import sys
+from healers.ledger import Ledger, migrations
+from tests.contracts.ledgers import address_of
+def upgrade_at_once(connection, **how):
+    migrations._upgrade = upgrade
+    print("ready", flush=True)
+    sys.stdin.readline()
+    upgrade(connection, **how)
+upgrade, migrations._upgrade, migrations._wait_for_turn = migrations._upgrade, upgrade_at_once, lambda _: None
+Ledger.open(address_of(sys.argv[1])).close()
+print("begun")
+"""
+"""A program that waits for a word, but for no turn."""
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -113,6 +131,50 @@ def test_a_migration_that_was_cut_short_is_finished(address: Address) -> None:
     with opened(address) as ledger:
         assert list(ledger.brakes.pauses()) == [None]
         assert ledger.sightings.load().retired == {}
+
+
+def test_whoever_comes_as_a_migration_ends_finds_it_whole(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was changed is there before the next instance is let in: it would make all of it once more, and fail."""
+    end_turn, faults = migrations._end_turn, list[Exception]()
+
+    def open_another() -> None:
+        try:
+            Ledger.open(address).close()
+        except LedgerError as fault:
+            faults.append(fault)
+
+    other = threading.Thread(target=open_another)
+
+    def end_before_another(connection: Connection) -> None:
+        monkeypatch.setattr(migrations, "_end_turn", end_turn)
+        end_turn(connection)
+        other.start()
+        other.join(0.5)  # one that still has to wait for its turn goes on once this one has ended
+
+    monkeypatch.setattr(migrations, "_end_turn", end_before_another)
+    monkeypatch.setattr(migrations, "TRIES", 1)
+    with opened(address):
+        other.join()
+    assert faults == []
+
+
+def test_programs_that_begin_one_ledger_without_turns_all_begin(mariadb: MariaDb) -> None:
+    """A Galera cluster has no named locks: whoever meets what another makes at the same moment begins again."""
+    with mariadb.database() as name:
+        address, command = address_of(mariadb.root_url(name)), [sys.executable, "-c", BEGINS, mariadb.root_url(name)]
+        programs = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+        ]
+        try:
+            assert [program.stdout and program.stdout.readline() for program in programs] == ["ready\n"] * 3
+            for program in programs:
+                print("go", file=program.stdin, flush=True)
+        finally:
+            said = [program.communicate(timeout=60)[0] for program in programs]
+        assert said == ["begun\n"] * 3
+        with opened(address) as ledger:
+            ledger.journal.intend(an_intent())
+            assert ledger.journal.verify() is None
 
 
 def test_reading_makes_nothing(address: Address) -> None:

@@ -2,8 +2,9 @@
 
 Each step is a file of `versions`, run by alembic, and knows nothing of `tables.py`, which only says how things are now.
 One instance migrates at a time: SQLite by its lock for writers, PostgreSQL by an advisory lock, MySQL and MariaDB by a
-named lock. The first two undo a migration that is cut short; MySQL commits each of its statements, so a step must leave
-alone what is there already (Galera, which has no named locks, rests on that, too).
+named lock, which a migration outlasts only committed. The first two undo one that is cut short; MySQL commits each of
+its statements, so a step must leave alone what is there already. Galera, which has no named locks, rests on that, too:
+whoever meets there what another makes at the same moment begins again.
 """
 
 from pathlib import Path
@@ -21,6 +22,8 @@ FOLDER: Final = Path(__file__).parent
 LOCK: Final = "queuemedic ledger"
 LOCK_SECONDS: Final = 8
 NO_NAMED_LOCKS: Final = frozenset({1235, 1305, 4057})  # MySQL and Galera: not supported, not known, not with Galera
+ANOTHER_MADE_IT: Final = frozenset({1050, 1061, 1062, 1213})  # a table, an index or a row is there; a deadlock
+TRIES: Final = 10
 
 
 def migrate(store: Store, *, folder: Path = FOLDER, version: str = VERSION) -> None:
@@ -28,13 +31,31 @@ def migrate(store: Store, *, folder: Path = FOLDER, version: str = VERSION) -> N
     with store.reading() as connection:
         if _found(connection, store, version=version) == version:
             return
+    for turn in range(TRIES):
+        try:
+            _migrate(store, folder=folder, version=version)
+        except LedgerError as error:
+            if not _has_met_another(error) or turn == TRIES - 1:
+                raise
+        else:
+            return
+
+
+def _migrate(store: Store, *, folder: Path, version: str) -> None:
     with store.writing() as connection:
         _wait_for_turn(connection)
         try:
             if _found(connection, store, version=version) != version:
                 _upgrade(connection, folder=folder, version=version)
+                connection.commit()  # or the next instance, let in before, would not find it
         finally:
             _end_turn(connection)
+
+
+def _has_met_another(error: LedgerError) -> bool:
+    cause = error.__cause__
+    number = cause.orig.args[0] if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.orig else None
+    return number in ANOTHER_MADE_IT
 
 
 def require(store: Store) -> None:
