@@ -20,9 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from . import clock
 from .address import Address
-from .deadline import Deadline
+from .deadline import MOST_BYTES, Deadline
 from .driver_errors import read_error
-from .errors import NoAnswer, PollTimeout, Unreachable
+from .errors import NoAnswer, PollTimeout, ReadError, Unreachable
 from .jobs import Role
 from .openers import Access, connect, limit_statements, watch
 
@@ -73,6 +73,8 @@ class Reader:
                 self._end()
             except BaseException as cause:
                 self.close()
+                if deadline.has_overflowed and isinstance(cause, Exception):
+                    raise ReadError(f"the database sends more than {MOST_BYTES >> 20} MiB in one poll") from cause
                 is_late = deadline.has_expired and not has_begun
                 if is_late and isinstance(cause, SQLAlchemyError | OSError | PollTimeout):
                     raise NoAnswer(f"no answer within {deadline.limit_seconds:g} s") from cause

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy.exc import StatementError
 
 from .errors import BadSchema, PollTimeout, ReadError, Refused, Unreachable
+from .texts import printable
 
 # MySQL and MariaDB: server errors (include/mysqld_error.h) and client errors (errmsg.h: 2000 to 2999); 0 is PyMySQL's
 # for a connection that is closed. Its SQLSTATEs tell less: 42S22 is a missing column, 42000 almost anything.
@@ -60,6 +61,7 @@ NO_SESSION: Final = MappingProxyType(
         r"FATAL: |certificate|private key|does not support SSL": Refused,
     }
 )
+LONGEST_MESSAGE: Final = 1000
 QUOTED_STATEMENT: Final = re.compile(r"""(near|token:) (['"]).*\2""", re.DOTALL)
 
 
@@ -82,7 +84,8 @@ def _message(origin: BaseException) -> str:
         # psycopg's own text goes on with the line of the statement.
         diagnosis = getattr(getattr(origin, "diag", None), "message_primary", None)
         text = diagnosis or "; ".join(str(part) for part in origin.args) or type(origin).__name__
-    return QUOTED_STATEMENT.sub(r"\1 …", " ".join(text.split()))
+    # What a server says may have no end, nor be fit for a line of a log.
+    return QUOTED_STATEMENT.sub(r"\1 …", printable(" ".join(text[:LONGEST_MESSAGE].split())))
 
 
 def _error_class(origin: BaseException, message: str) -> type[ReadError]:

@@ -12,7 +12,7 @@ import os
 import socket
 import sqlite3
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from enum import Enum
 from functools import cache, partial
@@ -97,7 +97,7 @@ def watch(connection: Connection, deadline: Deadline) -> None:
         deadline.abort_with(held.interrupt)
     else:
         # PyMySQL has no public name for its socket.
-        deadline.abort_by_shutdown(held if connection.dialect.name == "postgresql" else held._sock)
+        deadline.abort_by_shutdown((held if connection.dialect.name == "postgresql" else held._sock).fileno())
 
 
 def limit_statements(connection: Connection, seconds: float, *, lock_seconds: float) -> tuple[str, tuple[Any, ...]]:
@@ -152,16 +152,31 @@ def _open_postgresql(
 
     def start(attempt: dict[str, Any], seconds: float) -> Any:
         with closing(driver.generators.connect(driver.conninfo.make_conninfo(**attempt))) as opening:
-            return driver.waiting.wait_conn(opening, ABORT_AGAIN_SECONDS, seconds)
+            return driver.waiting.wait_conn(_watched(opening, deadline), ABORT_AGAIN_SECONDS, seconds)
 
     attempts = driver.conninfo.conninfo_attempts(parameters)
     connection = driver.Connection(_first(attempts, start, fault=driver.OperationalError, deadline=deadline))
-    deadline.abort_by_shutdown(connection)
+    deadline.abort_by_shutdown(connection.fileno())
     if access is Access.READ:
         connection.isolation_level, connection.read_only = driver.IsolationLevel.REPEATABLE_READ, True
     else:
         connection.isolation_level, connection.read_only = driver.IsolationLevel.READ_COMMITTED, False
     return connection
+
+
+def _watched(opening: Generator[Any, Any, Any], deadline: Deadline) -> Generator[Any, Any, Any]:
+    """Go through the steps of opening a session, of whose socket the deadline knows from the first one on."""
+    descriptor = None
+    ready = None
+    while True:
+        try:
+            step = opening.send(ready)
+        except StopIteration as end:
+            return end.value
+        if step[0] != descriptor:
+            descriptor = step[0]
+            deadline.abort_by_shutdown(descriptor)
+        ready = yield step
 
 
 def _libpq_tls(tls: Tls | None) -> Mapping[str, str]:
@@ -182,6 +197,7 @@ def _open_mysql(
         # PyMySQL 1.2.4 sends text as latin-1; PHP, mysql and everybody else send UTF-8.
         parameters["password"] = address.url.password.encode()
     parameters |= {"ssl": address.tls.context()} if address.tls else {"ssl_disabled": True}
+    parameters["auth_plugin_map"] = {"mysql_clear_password": _ClearText, "dialog": _ClearText}
     connection = driver.connect(**parameters)
     if address.tls is None:
         # PyMySQL would do the same, with a context for each connection that holds every authority of the system: 1 MiB.
@@ -193,7 +209,7 @@ def _open_mysql(
             raise
         place = parameters.get("unix_socket") or f"{parameters.get('host')}:{parameters.get('port') or 3306}"
         raise Unreachable(f"cannot connect to {place}: {cause.strerror or cause}") from cause
-    deadline.abort_by_shutdown(link)
+    deadline.abort_by_shutdown(link.fileno())
     connection.connect(link)
     seconds = math.ceil(deadline.limit_seconds)
     settings = [*MYSQL_SETTINGS[access]]
@@ -205,6 +221,22 @@ def _open_mysql(
         for setting in (MYSQL_TRANSACTIONS[access], ", ".join(settings)):
             cursor.execute(f"SET SESSION {setting}")
     return connection
+
+
+class _ClearText:
+    """Tells the password as it is where the server asks for that, but to nobody who listens: as `mysql` does."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def authenticate(self, _asked: object) -> Any:
+        connection = self._connection
+        if not (connection._secure or connection.unix_socket):
+            raise Refused("the server asks for the password in clear text without TLS; write tls: for this database")
+        connection.write_packet(connection.password + b"\0")
+        packet = connection._read_packet()
+        packet.check_error()
+        return packet
 
 
 @cache
