@@ -254,6 +254,9 @@ class Beliefs:
             if isinstance(heard.answer, HostAnswer):
                 self._answered_at[host.name] = heard.at
             has_new_twin = before != self._duplicates
+            twins = [self._heard[name].round for name in self._duplicates - before]
+            if twins:
+                self._doubt(lambda verdict: any(verdict.key in twin.attempts for twin in twins))
         changed = self._judge(heard, now)
         with self._lock:
             for queue, held in self._queues.items():

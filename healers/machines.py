@@ -51,24 +51,43 @@ def _hides_processes(answer: HostAnswer, host: Host) -> bool:
     return hides and answer.uid != 0 and not is_member
 
 
+def boot_of(answer: HostAnswer) -> str:
+    """Return which boot answers, of the machine or of a guest: those on one kernel share its boot_id.
+
+    So in a PID namespace other than the machine's first, the namespace is part of it: it begins and ends with a guest.
+    """
+    if answer.pid_namespace == INITIAL_PID_NAMESPACE:
+        return answer.boot_id
+    return f"{answer.boot_id} pid:[{answer.pid_namespace}]"
+
+
 def follow_boots(boots: tuple[Boot, ...], heard: Heard, answer: HostAnswer) -> tuple[Boot, ...]:
     """Return the boots of a host with the one that answered now, which is the last."""
-    name = name_boot(answer.machine_id, answer.boot_id)
+    name = name_boot(answer.machine_id, boot_of(answer))
     if boots and boots[-1].name == name:
         latest = boots[-1]
-        first_at, is_reboot = latest.first_at, latest.is_reboot
+        first_at, first_seconds, is_reboot = latest.first_at, latest.first_seconds, latest.is_reboot
         boots = boots[:-1]
     else:
-        first_at, is_reboot = heard.at, _is_reboot(boots, heard, answer)
+        first_at, first_seconds, is_reboot = heard.at, heard.ended_seconds, _is_reboot(boots, heard, answer)
     now = Boot(
         machine_id=answer.machine_id or "",
-        boot_id=answer.boot_id,
+        boot_id=boot_of(answer),
         first_at=first_at,
         last_at=heard.at,
         is_reboot=is_reboot,
+        first_seconds=first_seconds,
         last_seconds=heard.ended_seconds,
     )
-    return (*boots, now)[-BOOTS_KEPT:]
+    return _keep_some((*boots, now))
+
+
+def _keep_some(boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
+    """Return the boots without those that are too many: reboots first, as they hold nothing back; changes do."""
+    while len(boots) > BOOTS_KEPT:
+        over = next((place for place, boot in enumerate(boots[:-1]) if boot.is_reboot), 0)
+        boots = boots[:over] + boots[over + 1 :]
+    return boots
 
 
 def _is_reboot(boots: tuple[Boot, ...], heard: Heard, answer: HostAnswer) -> bool:
@@ -78,7 +97,7 @@ def _is_reboot(boots: tuple[Boot, ...], heard: Heard, answer: HostAnswer) -> boo
     """
     if not boots or not answer.machine_id or answer.machine_id != boots[-1].machine_id:
         return False
-    if any(boot.boot_id == answer.boot_id for boot in boots):
+    if any(boot.boot_id == boot_of(answer) for boot in boots):
         return False
     return answer.uptime < _time_since(boots[-1], heard)
 
@@ -108,10 +127,12 @@ def may_be_elsewhere(boots: tuple[Boot, ...], *, at: datetime, begun_for: timede
     """Tell whether an attempt that was never enrolled may have begun on another machine, which had this name before.
 
     For a while after a machine changed, other than by a reboot, two of them may be taking turns; and what began before
-    the change, or nobody knows when, did not begin on the one that answers since.
+    the change, or nobody knows when, did not begin on the one that answers since. The wall clock may have been set.
     """
     changed = next((boot for boot in reversed(boots[1:]) if not boot.is_reboot), None)
     if changed is None:
         return False
-    since = at - changed.first_at
-    return abs(since) < SETTLING or begun_for is None or begun_for >= since
+    since, now_seconds = at - changed.first_at, boots[-1].last_seconds
+    if now_seconds is not None and changed.first_seconds is not None:
+        since = min(since, timedelta(seconds=now_seconds - changed.first_seconds))
+    return since < SETTLING or begun_for is None or begun_for >= since

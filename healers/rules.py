@@ -91,6 +91,17 @@ class Case:
         return self.enrolment is not None and self.is_present and not self.has_ticks_of_worker
 
     @property
+    def has_rebooted(self) -> bool:
+        """Whether other boots of the same machine were asked about the attempt before, and no other machine."""
+        names = self.asked_boots
+        return len(names) > 1 and len(set(names)) == len(names) and are_reboots(self.boots, since=names[0])
+
+    @property
+    def may_be_claimed_anew(self) -> bool:
+        """Whether a later worker of the same pid cannot be told from the one that was asked about before."""
+        return self.enrolment is None and not self.attempt.has_start_time
+
+    @property
     def may_be_elsewhere(self) -> bool:
         """Whether nobody saw the worker, and it may have begun on a machine that had this name before."""
         return self.enrolment is None and may_be_elsewhere(self.boots, at=self.at, begun_for=self.begun_for)
@@ -139,11 +150,10 @@ def _host_rebooted(case: Case) -> Ruling | None:
     """Whatever ran in an earlier boot of this machine ended with it.
 
     Not where the worker's own process still seems to be there: then it is the boot_id that is wrong. And only where the
-    worker is known to have run on this machine, or others of its queue are.
+    worker is known to have run on this machine, or others of its queue are. Without a start time the job may have been
+    taken anew, by whoever has that pid in this boot: it is judged as if there had been no other.
     """
-    names = case.asked_boots
-    has_changed = len(names) > 1 and len(set(names)) == len(names)
-    if not has_changed or case.has_ticks_of_worker or not are_reboots(case.boots, since=names[0]):
+    if not case.has_rebooted or case.has_ticks_of_worker or case.may_be_claimed_anew:
         return None
     if case.enrolment is None and not case.is_proven:
         return Liveness.UNKNOWN, Reason.HOST_UNPROVEN
@@ -155,7 +165,8 @@ def _host_rebooted(case: Case) -> Ruling | None:
 def _two_machines(case: Case) -> Ruling | None:
     """Other boots answered about this attempt, and were no reboots, or one came back: who knows which one it is on."""
     is_elsewhere = case.enrolment is not None and case.enrolment.boot != case.asked_boots[-1]
-    return (Liveness.UNKNOWN, Reason.TWO_MACHINES) if is_elsewhere or len(case.asked_boots) > 1 else None
+    has_changed = len(case.asked_boots) > 1 and not (case.has_rebooted and case.may_be_claimed_anew)
+    return (Liveness.UNKNOWN, Reason.TWO_MACHINES) if is_elsewhere or has_changed else None
 
 
 def _enrolled_and_there(case: Case) -> Ruling | None:
@@ -178,18 +189,21 @@ def _not_looked_through(case: Case) -> Ruling | None:
     return (Liveness.UNKNOWN, Reason.BAD_ANSWER) if case.has_ended and not case.answer.has_looked_through else None
 
 
+def _in_namespace(case: Case) -> Ruling | None:
+    """The pid may be one that was given out inside a container, where it means another process.
+
+    Then whoever was enrolled, and has ended, had the same pid outside, and was not the worker.
+    """
+    is_inner = any(
+        one.tie is Tie.NAMESPACE and one.asked_pid == case.pid and one.pid != case.pid for one in case.answer.relatives
+    )
+    return (Liveness.UNKNOWN, Reason.PID_NAMESPACE) if is_inner else None
+
+
 def _enrolled_and_ended(case: Case) -> Ruling | None:
     if case.enrolment is None or not case.has_ended:
         return None
     return Liveness.DEAD, Reason.PID_REUSED if case.has_other_ticks else Reason.NO_PROCESS
-
-
-def _in_namespace(case: Case) -> Ruling | None:
-    """The pid may be one that was given out inside a container, where it means another process."""
-    is_inner = any(
-        one.tie is Tie.NAMESPACE and one.asked_pid == case.pid and one.pid != case.pid for one in case.answer.relatives
-    )
-    return (Liveness.UNKNOWN, Reason.PID_NAMESPACE) if case.enrolment is None and is_inner else None
 
 
 def _host_unproven(case: Case) -> Ruling | None:
@@ -235,8 +249,8 @@ ANSWER_RULES: Final[tuple[Callable[[Case], Ruling | None], ...]] = (
     _seen_in_part,
     _child_running,
     _not_looked_through,
-    _enrolled_and_ended,
     _in_namespace,
+    _enrolled_and_ended,
     _host_unproven,
     _machine_changed,
     _never_enrolled_and_absent,

@@ -42,7 +42,7 @@ def latest_workers(workers: Iterable[Worker] = ()) -> Latest[Worker]:
 
 
 def name_boot(machine_id: str | None, boot_id: str) -> str:
-    """Name one boot of one machine: two of them are the same only where both ids are."""
+    """Name one boot of one machine: two of them are the same only where both ids are (`machines.boot_of`)."""
     return f"{machine_id or ''}/{boot_id}"
 
 
@@ -69,8 +69,9 @@ class Enrolment:
 class Boot:
     """One boot of a machine that answered under a host's name: when first and last.
 
-    `is_reboot`: it began after the last answer of the boot before it, on the same machine. `last_seconds`: this
-    machine's boot clock at the last answer; means nothing to another run of this program, and is not kept.
+    `is_reboot`: it began after the last answer of the boot before it, on the same machine. `first_seconds` and
+    `last_seconds`: this machine's boot clock at these answers; mean nothing to another run of this program, and are not
+    kept.
     """
 
     machine_id: str
@@ -78,6 +79,7 @@ class Boot:
     first_at: datetime
     last_at: datetime
     is_reboot: bool = False
+    first_seconds: float | None = None
     last_seconds: float | None = None
 
     @property

@@ -13,7 +13,7 @@ from typing import Final
 
 from exporter.jobs import AttemptKey, DetailValue
 
-from .machines import Doubt, find_doubt, follow_boots
+from .machines import Doubt, boot_of, find_doubt, follow_boots
 from .probes.protocol import HostAnswer, NoAnswer, ProcessAnswer, Silence
 from .reasons import Liveness, Reason
 from .rounds import Asked, Heard, Host
@@ -162,7 +162,7 @@ def _is_proven(key: AttemptKey, heard: Heard, sightings: Sightings) -> bool:
 def _remember(known: AttemptSighting | None, at: datetime, answer: HostAnswer) -> AttemptSighting:
     """Return the sighting of an attempt with the boot that answers now; of many, the first and the last few stay."""
     known = known or AttemptSighting(first_seen_at=at)
-    boot = name_boot(answer.machine_id, answer.boot_id)
+    boot = name_boot(answer.machine_id, boot_of(answer))
     boots = known.boots
     if known.asked_at is not None and boots[-1:] == (boot,) and len(boots) <= BOOTS_REMEMBERED:
         return known
@@ -234,7 +234,7 @@ def _enrol(case: Case, asked: Asked, heard: Heard, sighting: AttemptSighting, *,
         return sighting
     enrolment = Enrolment(
         machine_id=case.answer.machine_id or "",
-        boot_id=case.answer.boot_id,
+        boot_id=boot_of(case.answer),
         pid=case.pid,
         start_ticks=process.start_ticks or 0,
         seen_at=heard.at,

@@ -143,7 +143,7 @@ class SeenBefore:
 
 
 def _are_kept(kept: tuple[Boot, ...], boots: tuple[Boot, ...]) -> bool:
-    return [replace(boot, last_seconds=None) for boot in boots] == [replace(boot, last_seconds=None) for boot in kept]
+    return [_write_boot(boot) for boot in boots] == [_write_boot(boot) for boot in kept]
 
 
 def _surplus(

@@ -16,7 +16,8 @@ from exporter import clock
 from exporter.jobs import JobId, QueueName
 from exporter.page import Format
 from healers.ledger import Ledger, RecordedRefusal, RecordedReset
-from healers.probes.protocol import HostAnswer, NoAnswer, Probe, ProcessAnswer, Request, RunTrace
+from healers.machines import INITIAL_PID_NAMESPACE
+from healers.probes.protocol import HostAnswer, NoAnswer, Probe, ProcessAnswer, Relative, Request, RunTrace
 from healers.verdicts import Liveness, Reason
 from queuemedic.app import App
 from queuemedic.building import find_ledger
@@ -37,7 +38,8 @@ T = TypeVar("T")
 class PlayedHost:
     """A host that is up for three days, the same in every run of the program.
 
-    `processes` are those that are there, `traces` those at work on runs.
+    `processes` are those that are there, `relatives` those that have to do with pids that are doubtful, `traces` those
+    at work on runs.
     """
 
     def __init__(self, hostname: str) -> None:
@@ -45,7 +47,10 @@ class PlayedHost:
         self.machine_id = machine_id_of(hostname)
         self.boot_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"boot of {hostname}"))
         self.processes: dict[int, ProcessAnswer] = {}
+        self.relatives: tuple[Relative, ...] = ()
         self.traces: tuple[RunTrace, ...] = ()
+        self.uptime = "3d"
+        self.pid_namespace = INITIAL_PID_NAMESPACE
         self.silence: NoAnswer | None = None
         self.asked: list[Request] = []
 
@@ -60,9 +65,11 @@ class PlayedHost:
             hostname=self.hostname,
             machine_id=self.machine_id,
             boot_id=self.boot_id,
-            uptime="3d",
+            uptime=self.uptime,
+            pid_namespace=self.pid_namespace,
             uid=0,
             host_key=f"SHA256:{self.machine_id}",
+            relatives=self.relatives,
             traces=tuple(trace for trace in self.traces if trace.run in request.runs),
         )
 

@@ -218,7 +218,21 @@ def test_an_answer_of_the_wrong_machine_or_a_blind_one_is_unknown(
 )
 def test_an_answer_of_the_right_machine_that_sees_is_used(answer: HostAnswer, host: Host) -> None:
     """Root, a member of the group that hidepid exempts, a vouched namespace, an alias, the pinned machine."""
-    assert verdict(ask(answer, host=host, known=enrol(), at="1m")) == "dead no_process"
+    alive = ask(replace(answer, processes={100: a_process()}), host=host)
+    assert verdict(ask(answer, host=host, known=PROVEN.learn(alive.learned), at="1m")) == "dead no_process"
+
+
+def test_another_namespace_is_another_guest_on_the_same_kernel() -> None:
+    """Guests share the boot_id of their machine, and perhaps an image with its machine-id; one restart ends all."""
+    host, there = Host(name="web1", has_own_namespace=True), an_answer(a_process(), pid_namespace=7)
+    known = PROVEN.learn(ask(there, host=host).learned)
+    other = an_answer(no_process(), pid_namespace=8)
+    assert verdict(ask(other, host=host, known=known, at="1m")) == "unknown two_machines"
+    reused = an_answer(a_process(ticks=950_000), pid_namespace=8)
+    assert verdict(ask(reused, host=host, known=known, at="1m")) == "unknown two_machines"
+    restarted = replace(other, uptime=timedelta(seconds=5))
+    assert verdict(ask(restarted, host=host, known=known, at="1m")) == "dead host_rebooted"
+    assert verdict(ask(replace(restarted, pid_namespace=7), host=host, known=known, at="1m")) == "dead no_process"
 
 
 def test_hosts_that_cannot_be_told_apart_are_unknown() -> None:
@@ -458,7 +472,6 @@ def test_a_child_at_work_keeps_its_job_alive(process: ProcessAnswer, relative: R
     [
         Relative(pid=900, tie=Tie.GROUP, asked_pid=101),
         Relative(pid=100, tie=Tie.GROUP, asked_pid=100),
-        Relative(pid=900, tie=Tie.NAMESPACE, asked_pid=100),
         a_child(f"{REQUEST}&runid=101"),
         a_child(REQUEST.replace("idSite=1", "idSite=2")),
         a_child(REQUEST.replace("period=day", "period=week")),
@@ -509,6 +522,31 @@ def test_a_pid_inside_a_container_is_not_this_hosts() -> None:
         assert not judgement.learned.workers
     outer = Relative(pid=100, tie=Tie.NAMESPACE, asked_pid=100)
     assert verdict(ask(an_answer(no_process(), relatives=(outer,)))) == "dead no_process"
+
+
+@pytest.mark.parametrize("process", ENDED)
+def test_whoever_has_ended_outside_may_not_have_been_the_one_inside(process: ProcessAnswer) -> None:
+    """While a worker runs under that pid outside of the container, nobody looks for others; it was enrolled."""
+    relative = Relative(pid=487, tie=Tie.NAMESPACE, asked_pid=100)
+    assert verdict(ask(an_answer(process, relatives=(relative,)), known=enrol(), at="1m")) == "unknown pid_namespace"
+
+
+def test_a_job_without_start_time_is_judged_by_the_latest_boot_alone() -> None:
+    """It may have been taken anew, by whoever has that pid there now."""
+    attempt = an_attempt(started=None)
+    seen = ask(an_answer(a_process()), attempt)
+    assert verdict(seen) == "alive running"
+    known = PROVEN.learn(seen.learned)
+    other = a_process(ticks=500)
+    child = Relative(pid=900, tie=Tie.GROUP, asked_pid=100)
+    for answer, expected in (
+        (an_answer(other, boot_id="boot-2", uptime="30s"), "alive running"),
+        (an_answer(replace(other, argv=("vim",)), boot_id="boot-2", uptime="30s"), "unknown not_identifiable"),
+        (an_answer(no_process(), boot_id="boot-2", uptime="30s", relatives=(child,)), "alive child_running"),
+        (an_answer(no_process(), boot_id="boot-2", uptime="30s"), "dead no_process"),
+        (an_answer(no_process(), boot_id="boot-2", uptime="2d"), "unknown two_machines"),
+    ):
+        assert verdict(ask(answer, attempt, known=known, at="1m")) == expected
 
 
 def test_absence_proves_nothing_on_a_machine_where_no_worker_was_ever_seen() -> None:
@@ -663,6 +701,30 @@ def test_memory_of_boots_is_bounded() -> None:
         known = known.learn(ask(answer, known=known, at=f"{number + 1}m").learned)
     assert len(known.boots["web1"]) == 16
     assert len(known.attempts[an_attempt().key].boots) <= 8
+
+
+def test_a_change_of_machines_outlasts_any_number_of_reboots() -> None:
+    """What began before it is on the first machine, perhaps still; that a later one reboots does not end it."""
+    known, older = enrol(), an_attempt("2", pid="200", started_for="9h")
+    for number in range(40):
+        answer = an_answer(no_process(), boot_id=f"other-{number}", uptime="1s", machine_id="b" * 32)
+        known = known.learn(ask(answer, known=known, at=f"{number + 100}m").learned)
+    known = replace(known, proven=frozenset({(QueueName("q"), "b" * 32)}))
+    answer = an_answer(no_process(200), boot_id="other-39", uptime="6h", machine_id="b" * 32)
+    assert verdict(ask(answer, older, known=known, at="500m")) == "unknown two_machines"
+    newer = an_attempt("3", pid="200", started_for="1h")
+    assert verdict(ask(answer, newer, known=known, at="500m")) == "dead no_process"
+
+
+@pytest.mark.parametrize("step", ["3h", "30d"])
+def test_a_wall_clock_that_is_set_settles_no_change_of_machines(step: str) -> None:
+    """Five minutes after it our clock is set ahead: the attempt still began before it, and the hour is not over."""
+    other = an_answer(no_process(200), boot_id="boot-2", uptime="1h")
+    known = enrol()
+    known = known.learn(ask(other, an_attempt("3", pid="200"), known=known, at="1m").learned)
+    for begun in ("50m", "1m"):
+        older = an_attempt("2", pid="200", started_for=begun)
+        assert verdict(ask(other, older, known=known, at="6m", clock_ahead=step)) == "unknown two_machines"
 
 
 def test_an_attempt_that_is_newer_than_the_round_is_not_asked() -> None:
