@@ -1,7 +1,9 @@
 """The command line: a group that imports a command only when it is used."""
 
 import io
+import resource
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -79,7 +81,21 @@ def main(context: click.Context, config_file: Path | None) -> None:
       queuemedic --config /etc/queuemedic/queuemedic.yml serve
       eval "$(_QUEUEMEDIC_COMPLETE=bash_source queuemedic)"  # complete names
     """
+    _leave_no_core()
     context.obj = config_file
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that knows no ✗ shows a question mark; to end with 1 would say that something is stuck.
         sys.stdout.reconfigure(errors="replace")
+
+
+def _leave_no_core() -> None:
+    """Let no crash write what is in memory, passwords among it, to a disk; what is started from here neither.
+
+    No file is written under a limit of 0. What `core_pattern` pipes to a program knows no limit (core(5)), so nothing
+    of the memory is handed over: no kind of mapping is in `coredump_filter`. `PR_SET_DUMPABLE` would do both, but gives
+    the entries in /proc to root, where an administrator of this account, and the probe, look.
+    """
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        Path("/proc/self/coredump_filter").write_text("0", "ascii")

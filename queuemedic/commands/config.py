@@ -24,11 +24,13 @@ def config() -> None:
 def check(file: Path | None) -> None:
     """Read the configuration and report every fault at once.
 
-    Exit code 0: it can be used; 2: it cannot, and every fault is on standard error.
+    Exit code 0: it can be used; 2: it cannot, and every fault is on standard error. So are files that everybody may
+    read or write and should not, which are no fault.
 
     Example: queuemedic --config queuemedic.yml config check
     """
     from ..app import App
+    from ..exposed import find_exposed
     from ..reloading import access_reader
     from ..startup import load_config
 
@@ -36,6 +38,8 @@ def check(file: Path | None) -> None:
     App(loaded)  # files that are named have to be there; nothing is connected to
     if read := access_reader(loaded):
         read()
+    for exposed in find_exposed(loaded):
+        click.echo(f"warning: {exposed}", err=True)
     number = len(loaded.queues)
     click.echo(f"{loaded.file or 'no file'}: ok, {number} {'queue' if number == 1 else 'queues'}")
 

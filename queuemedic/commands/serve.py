@@ -41,12 +41,15 @@ def serve(file: Path | None, log_format: str) -> None:
     from exporter.web.server import listen
 
     from ..app import App
+    from ..exposed import find_exposed
     from ..reloading import access_reader
     from ..startup import load_again, load_config
 
     configure("json" if log_format == "json" else "console")
     log = structlog.get_logger()
     config = load_config(file)
+    for exposed in find_exposed(config):
+        log.warning("file.exposed", advice=exposed)
     app = App(config)
     watch = Watch(access_reader(config))
     listener = listen(config.web.listen.host, config.web.listen.port)
