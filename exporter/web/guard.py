@@ -1,6 +1,11 @@
-"""Stand before every page: the rate of requests, passwords, and the headers that the web configuration adds."""
+"""Stand before every page: the rate of requests, passwords, and the headers that the web configuration adds.
+
+Answers leave in pieces, each when the client has taken the one before, so that whoever does not read has no page of 20
+MB kept for it alone.
+"""
 
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +21,7 @@ log = structlog.get_logger()
 
 ASK = {"WWW-Authenticate": 'Basic charset="UTF-8"', "Cache-Control": "no-store"}
 LATER = {"Retry-After": "1", "Cache-Control": "no-store"}
+PIECE_BYTES: Final = 1 << 18
 
 
 class Guard:
@@ -32,7 +38,7 @@ class Guard:
         access = self._get_access()
         try:
             refusal = await self._refuse(scope, access)
-            await (refusal or self._app)(scope, receive, _adding(send, access))
+            await (refusal or self._app)(scope, receive, _adding(_in_pieces(send), access))
         except Exception as error:
             log.error("page.failed", path=scope["path"], error=type(error).__name__, exc_info=error)
             raise
@@ -72,6 +78,18 @@ class _Allowance:
             return False
         self._left -= 1
         return True
+
+
+def _in_pieces(send: Send) -> Send:
+    async def send_in_pieces(message: Message) -> None:
+        body = message.get("body", b"")
+        while len(body) > PIECE_BYTES:
+            piece, body = body[:PIECE_BYTES], memoryview(body)[PIECE_BYTES:]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            message = {**message, "body": body}
+        await send(message)
+
+    return send_in_pieces
 
 
 def _adding(send: Send, access: Access) -> Send:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.web import server as module
 from exporter.web.access import OPEN, Access
+from exporter.web.guard import PIECE_BYTES, Guard
+from exporter.web.passwords import Passwords
 from exporter.web.server import _Server, listen
 from queuemedic.web_file import read_access
 from tests.lab.certificates import Authority
@@ -186,3 +189,98 @@ def test_an_answer_waits_for_nothing() -> None:
             return sorted(took)[10]
 
     assert asyncio.run(run()) < 0.03
+
+
+async def repeat(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what was sent."""
+    body = await Request(scope, receive).body()
+    await PlainTextResponse(body)(scope, receive, send)
+
+
+def test_a_head_without_an_end_is_not_kept() -> None:
+    """Not even as long as a client that is silent may take."""
+
+    async def run() -> None:
+        async with serving() as keeper:
+            reader, writer = await keeper.connect()
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            with suppress(ConnectionError):
+                async with asyncio.timeout(5):
+                    for _ in range(100):
+                        writer.write(b"X: y\r\n" * 1000)
+                        await writer.drain()
+                    await reader.read()
+            await keeper.until(0)
+            writer.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("requests", "is_answered"), [(20, True), (module.MOST_PIPELINED + 2, False)])
+def test_a_few_requests_may_come_at_once(requests: int, is_answered: bool) -> None:
+    """They are answered in turn; of a client that sends more than that nothing is kept."""
+
+    async def run() -> bytes:
+        async with serving(PlainTextResponse("answer")) as keeper:
+            reader, writer = await keeper.connect()
+            writer.write(ASK * (requests - 1) + ASK.replace(b"Host", b"Connection: close\r\nHost"))
+            found = b""
+            with suppress(ConnectionError):
+                async with asyncio.timeout(5):
+                    found = await reader.read()
+            writer.close()
+            return found
+
+    assert asyncio.run(run()).count(b"answer") == (requests if is_answered else 0)
+
+
+def test_an_answer_leaves_in_one_piece() -> None:
+    """So a client wakes once; one without a body leaves too, and so does the leave to send one."""
+
+    def ask(address: tuple[str, int]) -> list[bytes]:
+        found = []
+        with socket.create_connection(address, timeout=5) as client:
+            for sent in (
+                ASK,
+                ASK.replace(b"GET", b"HEAD"),
+                b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+                b"abc",
+                ASK.replace(b"Host", b"Connection: close\r\nHost"),
+            ):
+                client.sendall(sent)
+                found.append(client.recv(65536))
+        return found
+
+    async def run() -> list[bytes]:
+        async with serving(repeat) as keeper:
+            return await asyncio.to_thread(ask, keeper.address)
+
+    heads, bodies = zip(*(answer.split(b"\r\n\r\n", 1) for answer in asyncio.run(run())), strict=True)
+    assert bodies == (b"", b"", b"", b"abc", b"")
+    assert [head.split()[1] for head in heads] == [b"200", b"200", b"100", b"200", b"200"]
+
+
+def test_a_client_that_does_not_read_has_a_piece_kept_for_it() -> None:
+    """Not the whole page, which may be 20 MB; and who reads gets the whole."""
+
+    async def run() -> int:
+        passwords = Passwords()
+        async with serving(Guard(LARGE, lambda: OPEN, passwords)) as keeper:
+            reader, writer = await keeper.connect()
+            deaf = socket.create_connection(keeper.address)
+            deaf.sendall(ASK)
+            writer.write(ASK)
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(LARGE.body)) == LARGE.body
+            (kept,) = [
+                one.transport.get_write_buffer_size()
+                for one in keeper.server.server_state.connections
+                if one.transport.get_write_buffer_size()
+            ]
+            deaf.close()
+            writer.close()
+            await keeper.until(0)
+        passwords.close()
+        return kept
+
+    assert 0 < asyncio.run(run()) <= PIECE_BYTES
