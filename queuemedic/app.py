@@ -225,6 +225,11 @@ class App:
         """Name each queue that has no fresh snapshot, and why."""
         return [f"{poller.name}: {poller.error or poller.silence}" for poller in self.pollers if not poller.is_fresh]
 
+    def find_page(self, page_format: Format, is_compressed: bool) -> bytes | None:
+        """Return the page if it is kept as it should be, at once."""
+        is_due = clock.monotonic_seconds() >= self._program_due
+        return None if is_due else self._page.find(page_format, is_compressed)
+
     def get_page(self, page_format: Format, is_compressed: bool) -> bytes:
         """Return the page, with what the program says of itself at most five seconds old."""
         now = clock.monotonic_seconds()

@@ -82,6 +82,7 @@ def serve_app(
     looking_back = LookingBack(app)
     pages = make_app(
         app.get_page,
+        find_page=app.find_page,
         version=__version__,
         source=make_source(app, looking_back),
         papers=Papers({str(name): file for name, file in find_bundled("docs").items()}),

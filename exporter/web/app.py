@@ -11,12 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter import clock
 from exporter.page import Format
 
 from . import api
-from .negotiation import accepts_gzip, choose_format
+from .metrics import METHODS, NOT_CACHED, PATH, Metrics
+from .negotiation import accepts_gzip
 from .pages import Pages
 from .papers import Papers
 from .rendering import Busy, Rendering
@@ -24,7 +26,6 @@ from .shipped import answer, load_shipped
 from .source import Source
 from .words import plain
 
-NOT_CACHED: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 LIFECYCLE_IS_OFF = "Reloading over HTTP is off: set web.enable_lifecycle to true, or send SIGHUP.\n"
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
@@ -45,24 +46,20 @@ LATER: Final = {"Retry-After": "1"}
 def make_app(
     get_page: Callable[[Format, bool], bytes],
     *,
+    find_page: Callable[[Format, bool], bytes | None],
     version: str,
     source: Source,
     papers: Papers,
     find_unready: Callable[[], Sequence[str]],
     reload: Callable[[], Awaitable[Sequence[str] | None]] | None = None,
-) -> Starlette:
+) -> ASGIApp:
     """Return the application; `get_page` takes whether to compress, `find_unready` says which queue is stale.
 
+    `find_page` is None where the page would have to be made, which is then done by a thread that calls `get_page`.
     `reload` returns what is wrong with the configuration, or None if it may not be reloaded from here.
     """
 
-    async def metrics(request: Request) -> Response:
-        page_format, content_type = choose_format(request.headers.get("accept", ""))
-        is_compressed = accepts_gzip(request.headers.get("accept-encoding", ""))
-        headers = {**NOT_CACHED, "Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if is_compressed:
-            headers["Content-Encoding"] = "gzip"
-        return Response(get_page(page_format, is_compressed), headers=headers)
+    metrics = Metrics(find_page, get_page)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("Queuemedic is healthy.\n", headers=NOT_CACHED)
@@ -83,7 +80,7 @@ def make_app(
 
     app = Starlette(
         routes=[
-            Route("/metrics", metrics),
+            Route(PATH, metrics, methods=METHODS),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", renew, methods=["POST"]),
@@ -92,7 +89,13 @@ def make_app(
         exception_handlers={HTTPException: _say_wrong},
     )
     app.router.redirect_slashes = False  # it would redirect to whatever host the request names
-    return app
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        """Let scrapes pass by the framework, which would take as long again."""
+        is_scrape = scope["path"] == PATH and scope["method"] in METHODS
+        await (metrics if is_scrape else app)(scope, receive, send)
+
+    return serve
 
 
 class _Shown:

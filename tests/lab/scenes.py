@@ -204,7 +204,14 @@ def make_scene(
 @contextmanager
 def serve_source(source: Source, *, papers: Mapping[str, Path] | None = None) -> Iterator[str]:
     """Serve a scene as the program would and return its address."""
-    app = make_app(lambda *_: b"", version="0.1.0", source=source, papers=Papers(papers or {}), find_unready=lambda: ())
+    app = make_app(
+        lambda *_: b"",
+        find_page=lambda *_: b"",
+        version="0.1.0",
+        source=source,
+        papers=Papers(papers or {}),
+        find_unready=lambda: (),
+    )
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), name="scene")

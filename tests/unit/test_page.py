@@ -1,6 +1,7 @@
 """The page is valid in both formats, whatever labels hold, and says nothing that is no longer so."""
 
 import gzip
+import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -124,6 +125,26 @@ def test_what_does_not_last_goes_when_the_snapshot_is_stale(monkeypatch: pytest.
         assert queues_with(f"queuemedic_{name}") == {"a", "b"}
     now = 140.0
     assert queues_with("queuemedic_host_started_jobs") == set()
+
+
+def test_a_page_is_kept_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was asked for; and who finds or updates it does not wait until it is made."""
+    now = 100.0
+    monkeypatch.setattr("exporter.clock.monotonic_seconds", lambda: now)
+    page = Page()
+    page.update("a", some_families(), valid_until=110.0)
+    assert page.find(Format.TEXT, True) is None
+    for asked in itertools.product(Format, (False, True)):
+        made = page.get(*asked)
+        assert page.get(*asked) is page.find(*asked) is made
+    now = 120.0
+    assert page.find(Format.TEXT, True) is None
+    page.get(Format.TEXT, True)
+    with page._making:
+        assert page.find(Format.TEXT, True) is not None
+        page.update("b", some_families(), owner=None)
+        assert page.find(Format.TEXT, True) is None
+        page.assign({})
 
 
 def test_names_keep_to_the_conventions() -> None:
