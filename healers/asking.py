@@ -63,6 +63,10 @@ class HostAsker:
         finally:
             self._asking.release()
 
+    def seconds_to_proof(self) -> float | None:
+        """Return in how long the host can first give a second proof that is not due yet; None where none is to come."""
+        return self._beliefs.seconds_to_proof(self.status.name, boottime_seconds=clock.boottime_seconds())
+
     def close(self) -> None:
         """Close what is open to the host; a round under way ends by its own deadline."""
         self._probe.close()

@@ -20,7 +20,7 @@ from exporter.jobs import AttemptKey, Claim, QueueName, WorkerSigns
 
 from .machines import Doubt
 from .probes.protocol import HostAnswer, NoAnswer, Silence
-from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove
+from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove, seconds_to_proof
 from .reasons import Liveness, Reason
 from .rounds import Heard, Host, Placement, Round, Watched, find_duplicates, plan_round, plan_unplaced
 from .runs import Stillness, follow_stillness, judge_runs
@@ -241,6 +241,17 @@ class Beliefs:
             if (suspects := [suspect for key, suspect in held.suspects.items() if round_.asks_about(key)])
         )
         return round_, is_fresh
+
+    def seconds_to_proof(self, host: str, *, boottime_seconds: float) -> float | None:
+        """Return in how long a host can first give a second proof that is not due yet; None where none is to come."""
+        with self._lock:
+            queues, confirm_after = dict(self._queues), dict(self._confirm_after)
+        found = (
+            seconds_to_proof(held.suspects.values(), host, seconds=boottime_seconds, confirm_after=confirm_after[queue])
+            for queue, held in queues.items()
+            if held.suspects
+        )
+        return min(filter(None, found), default=None)
 
     def hear(self, heard: Heard, now: Moment) -> AbstractSet[QueueName]:
         """Judge what came of a round; return the queues of which other is held now, or somebody is held dead."""

@@ -127,6 +127,22 @@ def hosts_to_confirm(suspects: Iterable[Suspect], *, seconds: float, confirm_aft
     )
 
 
+def seconds_to_proof(
+    suspects: Iterable[Suspect], host: str, *, seconds: float, confirm_after: timedelta
+) -> float | None:
+    """Return in how long a host can first give a second proof that is not due yet; None where none is to come."""
+    return min(
+        (
+            left
+            for suspect in suspects
+            if host in suspect.hosts
+            and not is_confirmed(suspect, seconds)
+            and (left := suspect.first.ended_seconds + confirm_after.total_seconds() - seconds) > 0
+        ),
+        default=None,
+    )
+
+
 def _follow_one(known: Suspect, new: Suspect, confirm_after: timedelta) -> Suspect:
     """Return a suspect after one more dead verdict; `new` is what it would be if this were the first."""
     if known.claim != new.claim:

@@ -29,6 +29,9 @@ PART: Final = "/hosts/"
 FIRST_AFTER: Final = timedelta(seconds=1)
 """The first polls bring what to ask about."""
 
+PROOF_MARGIN: Final = timedelta(milliseconds=10)
+"""A round that begins too early by the least proves nothing."""
+
 
 class Rounds:
     """Those who ask the hosts of one configuration. `start` and `end` are not for two threads at once."""
@@ -104,3 +107,7 @@ class Rounds:
             self._executors[name] = executor
             with suppress(JobLookupError):
                 scheduler.modify_job(part, executor=executor)
+        seconds = asker.seconds_to_proof()
+        if scheduler and seconds is not None and seconds < self._every[name]:
+            with suppress(JobLookupError):  # no later than an interval after this round, and not just before it counts
+                scheduler.modify_job(part, next_run_time=clock.now() + timedelta(seconds=seconds) + PROOF_MARGIN)

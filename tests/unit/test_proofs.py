@@ -8,7 +8,7 @@ import pytest
 
 from exporter.jobs import Attempt, AttemptKey
 from healers.probes.protocol import HostAnswer, NoAnswer
-from healers.proofs import Suspect, follow, hosts_to_confirm, is_confirmed, keep_claimed, prove
+from healers.proofs import Suspect, follow, hosts_to_confirm, is_confirmed, keep_claimed, prove, seconds_to_proof
 from healers.reasons import Liveness, Reason
 from healers.rounds import Host
 from healers.verdicts import Verdict
@@ -188,6 +188,20 @@ def test_hosts_are_asked_anew_as_soon_as_a_second_proof_counts() -> None:
     assert due(FIRST, "30s") == {"web1"}
     assert due(after(FIRST, "30s"), "45s") == frozenset()
     assert due(after(FIRST, "30s"), "6m") == {"web1"}
+
+
+def test_when_a_second_proof_is_due() -> None:
+    """The soonest that is still to come of what this host has to prove; one that is due has its round already."""
+
+    def left(suspects: Suspects, when: str, host: str = "web1") -> float | None:
+        return seconds_to_proof(suspects.values(), host, seconds=at(when), confirm_after=CONFIRM_AFTER)
+
+    assert left(FIRST, "29s") == 1
+    assert left(FIRST, "30s") is None
+    assert left(FIRST, "10s", "web2") is None
+    assert left(after(FIRST, "30s"), "31s") is None
+    assert left(after(FIRST, "5s", attempt=an_attempt("2")), "10s") == 20
+    assert left({}, "10s") is None
 
 
 def test_what_is_over_is_let_go() -> None:
