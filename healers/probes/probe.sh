@@ -199,10 +199,11 @@ tell_runs() {
     found=$(printf '%s%s\n' "$words" "$0" |
         grep -ozHsF -f - /dev/null /proc/[0-9]*/cmdline /proc/[0-9]*/environ "/proc/$$/cmdline" | tr '\000\n' '\n ')
     printf '%s\n' "$found"
+    traced=$found
     case $found in *"/proc/$$/cmdline:$0") ;; *) is_whole=0 ;; esac
     printf 'section logs\n'
     # shellcheck disable=SC2012
-    found=$(ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v runs="$runs" -v own="$$" '
+    found=$(ls -ln /proc/[0-9]*/fd 2>/dev/null | awk -v runs="$runs" -v own="$$" '
         BEGIN { count = split(runs, run, " ") }
         /^\/proc\/[0-9]+\/fd:$/ { split($0, part, "/"); pid = part[3]; if (pid == own) print "/proc/" pid "/fd:"; next }
         /\/elt\.log( \(deleted\))?$/ {
@@ -210,6 +211,7 @@ tell_runs() {
                 if (index($0, "/" run[i] "/elt.log")) print "/proc/" pid "/fd:" run[i]
         }')
     printf '%s\n' "$found"
+    traced=$traced$newline$found
     case "$newline$found$newline" in *"$newline/proc/$$/fd:$newline"*) ;; *) is_whole=0 ;; esac
     printf 'section folders\n'
     if [ "$folders" ]; then
@@ -219,11 +221,12 @@ tell_runs() {
             (set +f && grep -lzsF -f - /dev/null /proc/[0-9]*/cmdline))
         case "$newline$found$newline" in *"$newline/proc/$$/cmdline$newline"*) ;; *) is_whole=0 ;; esac
         printf '%s\n' "$found" | tell_arguments
-        set +f
+        traced=$traced$newline$found
     fi
-    printf 'section states\n'
-    grep -EHs '\) [A-Za-z] ' /dev/null /proc/[0-9]*/stat | sed 's|^\(/proc/[0-9]*/stat:\).*) \([A-Za-z]\) .*|\1\2|'
     set -f
+    printf 'section states\n'
+    printf '%s\n' "$traced" | awk -F/ '$2 == "proc" && !told[$3]++ { print "/proc/" $3 "/stat" }' |
+        xargs grep -EHs '\) [A-Za-z] ' /dev/null | sed 's|^\(/proc/[0-9]*/stat:\).*) \([A-Za-z]\) .*|\1\2|'
     printf 'runs_visible %s\n' "$is_whole"
 }
 
