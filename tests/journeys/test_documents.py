@@ -27,7 +27,7 @@ from tests.conftest import installed
 from tests.lab import programs
 from tests.lab.pages import ROOT, read_blocks
 from tests.lab.queuemedic import QUEUEMEDIC, write_config
-from tests.unit.test_safety_page import names_in
+from tests.unit.test_guarantees_page import names_in
 
 from .test_hosts import HOST, make_queue, start_job
 
