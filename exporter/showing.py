@@ -2,16 +2,86 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 
 from .collector import QueueStatus, Reading
-from .facts import Facts
+from .facts import Facts, HostFacts
 from .jobs import Attempt, Breakdown, DetailValue, Snapshot, State
 from .labels import OTHER
 from .tracker import NO_HOST
-from .views import AttemptView, GroupView, KindView, ListedQueueView, LoadView, QueueView, ReportView, ScopeView
+from .views import (
+    AttemptView,
+    GroupView,
+    HealingView,
+    KindView,
+    ListedQueueView,
+    LoadView,
+    QueueView,
+    ReportView,
+    ScopeView,
+)
 
 WHOLE_SCOPES = {"all": "all reports", "segment": "all reports of a segment"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """One queue among very many, made in an eighth of the time of its view; what has a name of a view's is the same.
+
+    `oldest_waiting_age_seconds` is that of all kinds, `hosts` are the facts themselves.
+    """
+
+    queue: str
+    system: str
+    up: bool
+    error: str | None
+    stuck_after_seconds: float
+    timeout_after_seconds: float | None
+    run_expected_every_seconds: float | None
+    read_at: datetime | None = None
+    waiting: int | None = None
+    started: int | None = None
+    stuck: int | None = None
+    stuck_reasons: Mapping[str, int] | None = None
+    stuck_alive: int | None = None
+    overdue: int | None = None
+    orphaned: int | None = None
+    unjudged: int | None = None
+    oldest_waiting_age_seconds: float | None = None
+    hosts: Mapping[str, HostFacts] = field(default_factory=dict)
+    signals: Mapping[str, float] = field(default_factory=dict)
+    healing: HealingView | None = None
+
+
+def glance(status: QueueStatus, error: str | None, known: Mapping[str, Any]) -> Glance:
+    """Show one queue as it stands, with what else is known of it; makes no view."""
+    options, reading = status.options, status.reading
+    found: dict[str, Any] = {
+        "queue": status.name,
+        "system": status.system,
+        "up": status.is_up and reading is not None,
+        "error": error,
+        "stuck_after_seconds": options.stuck_after.total_seconds(),
+        "timeout_after_seconds": _seconds(options.timeout_after),
+        "run_expected_every_seconds": _seconds(options.run_expected_every),
+    }
+    if reading is not None:
+        facts = reading.facts
+        oldest = max(filter(None, facts.oldest_waiting.values()), default=None)
+        found |= {
+            "read_at": reading.snapshot.read_at,
+            "waiting": facts.count(State.WAITING),
+            "started": facts.count(State.STARTED),
+            "stuck": len(facts.stuck),
+            "stuck_reasons": Counter(facts.stuck.values()) if facts.stuck else {},
+            "overdue": len(facts.overdue),
+            "oldest_waiting_age_seconds": _seconds(oldest),
+            "hosts": facts.hosts,
+            "signals": _signals(reading.snapshot),
+        }
+    return Glance(**{**found, **known})
 
 
 def show_queue(status: QueueStatus, error: str | None) -> QueueView:

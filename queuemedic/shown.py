@@ -17,7 +17,7 @@ from exporter.errors import NoLedger, QueuemedicError
 from exporter.jobs import Attempt, QueueName
 from exporter.poller import Poller
 from exporter.series import Point
-from exporter.showing import list_queue, show_attempt, show_queue
+from exporter.showing import Glance, glance, list_queue, show_attempt, show_queue
 from exporter.views import AttemptView, HealingView, HostView, ListedQueueView, PauseView, QueueView
 from exporter.web.source import LookBack, Source
 from healers.beliefs import QueueBeliefs
@@ -84,6 +84,8 @@ class LookingBack:
 def make_source(app: App, looking_back: LookingBack) -> Source:
     """Return what the web side asks for."""
     return Source(
+        glance=lambda name: _with(app, name, _glance, None),
+        glances=lambda: [_glance(app, poller) for poller in app.pollers],
         list_queues=lambda: [_list(app, poller) for poller in app.pollers],
         show_queue=lambda name: _with(app, name, _show, None),
         worst_attempts=lambda name, number: _with(app, name, lambda it, one: _worst(it, one, number), ()),
@@ -100,14 +102,23 @@ def _with(app: App, name: str, show: Callable[[App, Poller], T], nothing: T) -> 
 
 
 def _list(app: App, poller: Poller) -> ListedQueueView:
-    """Show a queue without its started jobs; costs a look at each of those that are stuck or judged, and no more."""
+    """Show a queue without its started jobs."""
+    return list_queue(poller.status, poller.error).model_copy(update=_known(app, poller))
+
+
+def _glance(app: App, poller: Poller) -> Glance:
+    return glance(poller.status, poller.error, _known(app, poller))
+
+
+def _known(app: App, poller: Poller) -> dict[str, object]:
+    """Say what is known of a queue beside its reading; costs a look at each started job that is stuck or judged."""
     status, held = poller.status, app.believe(poller.name)
     known = _standing(app, poller)
     if held is not None and status.reading is not None:
         verdicts, stuck = held.verdicts, status.reading.facts.stuck
         alive = sum(key in verdicts and verdicts[key].value is Liveness.ALIVE for key in stuck)
         known |= count_verdicts(held) | {"stuck_alive": alive}
-    return list_queue(status, poller.error).model_copy(update=known)
+    return known
 
 
 def _show(app: App, poller: Poller) -> QueueView:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from exporter.views import AttemptView, ListedQueueView, PauseView, QueueFigures
+from exporter.showing import Glance
+from exporter.views import AttemptView, PauseView, QueueView
 
 from .plots import Plot, count_ended, plot_backlog, plot_throughput, rate
-from .remarks import Level, Remark, oldest_waiting, remark, worst
+from .remarks import Level, Remark, remark, worst
 from .rows import HealRow, HostRow, JobRow, make_heals, make_hosts, make_job, rank_job, show_signal
 from .source import LookBack, Source
 from .words import MODES, count, show_rate, show_span
@@ -33,7 +34,7 @@ class QueueRow:
     `read` says how long ago it was read, and `is_late` that this is longer than people expect.
     """
 
-    view: QueueFigures
+    view: Glance
     level: Level
     remarks: tuple[Remark, ...]
     read: str
@@ -80,6 +81,7 @@ class One:
     """One queue in full."""
 
     now: datetime
+    view: QueueView
     row: QueueRow
     mode: str
     jobs: tuple[JobRow, ...]
@@ -91,7 +93,7 @@ class One:
 
 def make_fleet(source: Source, *, now: datetime) -> Fleet:
     """Put together the page of all queues."""
-    views, seconds, back = source.list_queues(), source.seconds(), source.look_back()
+    views, seconds, back = source.glances(), source.seconds(), source.look_back()
     judged = [(view, _remark(view, source, seconds=seconds, now=now, back=back)) for view in views]
     judged.sort(key=lambda pair: worst(pair[1]))
     whole = sum(len(judged) <= ROWS or worst(remarks) < Level.GOOD for _, remarks in judged[:ROWS])
@@ -120,20 +122,21 @@ def make_fleet(source: Source, *, now: datetime) -> Fleet:
 
 def make_one(source: Source, queue: str, *, now: datetime) -> One | None:
     """Put together the page of one queue; None where there is none of that name."""
-    view = source.show_queue(queue)
-    if view is None:
+    view, seen = source.show_queue(queue), source.glance(queue)
+    if view is None or seen is None:
         return None
     seconds, back = source.seconds(), source.look_back()
-    remarks = _remark(view, source, seconds=seconds, now=now, back=back)
-    names = {load.host for load in view.hosts if load.started}
-    hosts = make_hosts([host for host in source.list_hosts() if host.host in names], [view])
+    remarks = _remark(seen, source, seconds=seconds, now=now, back=back)
+    names = {name for name, load in seen.hosts.items() if load.started}
+    hosts = make_hosts([host for host in source.list_hosts() if host.host in names], [seen])
     heals = [one for one in back.heals if one.queue == queue]
     return One(
         now=now,
-        row=_make_row(view, remarks, source, seconds=seconds, now=now, columns=LARGE),
+        view=view,
+        row=_make_row(seen, remarks, source, seconds=seconds, now=now, columns=LARGE),
         mode=MODES.get(view.healing.mode if view.healing else "disabled", ""),
         jobs=tuple(
-            make_job(one, read_seconds=_since_read(view, now))
+            make_job(one, read_seconds=_since_read(seen, now))
             for one in sorted(view.attempts, key=rank_job)[:JOBS_OF_ONE]
         ),
         hosts=tuple(hosts[:HOSTS]),
@@ -143,13 +146,13 @@ def make_one(source: Source, queue: str, *, now: datetime) -> One | None:
     )
 
 
-def _remark(view: QueueFigures, source: Source, *, seconds: float, now: datetime, back: LookBack) -> tuple[Remark, ...]:
+def _remark(view: Glance, source: Source, *, seconds: float, now: datetime, back: LookBack) -> tuple[Remark, ...]:
     pause = next((pause for pause in back.pauses if pause.queue == view.queue), None)
     return remark(view, now=now, pause=pause, ended_lately=lambda: count_ended(source.points(view.queue), now=seconds))
 
 
 def _make_row(
-    view: QueueFigures,
+    view: Glance,
     remarks: tuple[Remark, ...],
     source: Source,
     *,
@@ -165,7 +168,7 @@ def _make_row(
         remarks=remarks,
         read=show_span(_since_read(view, now)) if view.read_at else "",
         is_late=view.up and _since_read(view, now) > LATE_SECONDS,
-        oldest=show_span(oldest_waiting(view)),
+        oldest=show_span(view.oldest_waiting_age_seconds),
         ended=show_rate(rates[0]) if rates else "–",
         came=show_rate(rates[1]) if rates else "–",
         backlog=plot_backlog(points, now=seconds, columns=columns),
@@ -173,11 +176,11 @@ def _make_row(
     )
 
 
-def _since_read(view: QueueFigures, now: datetime) -> float:
+def _since_read(view: Glance, now: datetime) -> float:
     return max(0.0, (now - view.read_at).total_seconds()) if view.read_at else 0.0
 
 
-def _worst_jobs(views: Sequence[ListedQueueView], source: Source, *, now: datetime) -> list[JobRow]:
+def _worst_jobs(views: Sequence[Glance], source: Source, *, now: datetime) -> list[JobRow]:
     """Make the rows of the started jobs to show: of the queues in the order of the page, until there are enough."""
     found: list[AttemptView] = []
     read_seconds = {view.queue: _since_read(view, now) for view in views}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
-from exporter.views import HostView, ListedQueueView, PauseView, QueueFigures
+from exporter.showing import Glance
+from exporter.views import HostView, PauseView
 
 from .words import REFUSALS, count, plain, show_number, show_span
 
@@ -46,7 +47,7 @@ class Remark:
 
 
 def remark(
-    view: QueueFigures, *, now: datetime, pause: PauseView | None, ended_lately: Callable[[], int | None]
+    view: Glance, *, now: datetime, pause: PauseView | None, ended_lately: Callable[[], int | None]
 ) -> tuple[Remark, ...]:
     """Return what is to be said of a queue; where all is well, one remark says so.
 
@@ -59,7 +60,7 @@ def remark(
     return tuple(found) or (Remark(level=Level.GOOD, text=_well(view)),)
 
 
-def _not_up(view: QueueFigures, now: datetime) -> Remark:
+def _not_up(view: Glance, now: datetime) -> Remark:
     why = f": {plain(view.error, 400)}" if view.error else ""
     if view.read_at is None:
         first = "never read" if view.error else "not read yet"
@@ -68,14 +69,14 @@ def _not_up(view: QueueFigures, now: datetime) -> Remark:
     return Remark(level=Level.BAD, text=f"not read for {since}{why}", runbook="PollFailing")
 
 
-def _started(view: QueueFigures) -> Iterator[Remark]:
+def _started(view: Glance) -> Iterator[Remark]:
     started, reasons = view.started or 0, view.stuck_reasons or {}
     if view.orphaned:
         of = f"{show_number(view.orphaned)} of {count(started, 'started job')}"
         text = f"{of} orphaned: the worker is proven dead{_held_back(view)}"
         yield Remark(level=Level.BAD, text=text, runbook="JobOrphaned")
     alive = view.stuck_alive or 0
-    for reason, (text, runbook) in _stuck(view).items():
+    for reason, (text, runbook) in _stuck(view).items() if view.stuck else ():
         number = reasons.get(reason, 0)
         if not number:
             continue
@@ -96,7 +97,7 @@ def _started(view: QueueFigures) -> Iterator[Remark]:
         yield Remark(level=Level.WARN, text=text, runbook="JobsBlocked")
 
 
-def _stuck(view: QueueFigures) -> Mapping[str, tuple[str, str]]:
+def _stuck(view: Glance) -> Mapping[str, tuple[str, str]]:
     limit = show_span(view.stuck_after_seconds)
     return {
         "no_start_time": ("started without a start time", "JobWithoutStartTime"),
@@ -106,7 +107,7 @@ def _stuck(view: QueueFigures) -> Mapping[str, tuple[str, str]]:
     }
 
 
-def _held_back(view: QueueFigures) -> str:
+def _held_back(view: Glance) -> str:
     """Say what keeps orphaned jobs from being put back."""
     healing = view.healing
     if healing is None or healing.mode == "disabled":
@@ -116,17 +117,17 @@ def _held_back(view: QueueFigures) -> str:
     return f"; not put back because {reasons[0][1]}" if reasons else "; being put back"
 
 
-def _waiting(view: QueueFigures, ended_lately: Callable[[], int | None]) -> Iterator[Remark]:
+def _waiting(view: Glance, ended_lately: Callable[[], int | None]) -> Iterator[Remark]:
     if view.signals.get("matomo_maintenance_mode"):
         yield Remark(level=Level.WARN, text="Matomo is in maintenance mode")
         return
-    expected, oldest = view.run_expected_every_seconds, oldest_waiting(view)
+    expected, oldest = view.run_expected_every_seconds, view.oldest_waiting_age_seconds
     if expected and oldest and oldest > RUN_LATE_FACTOR * expected and not view.started and ended_lately() == 0:
         text = f"jobs wait for up to {show_span(oldest)}, and nobody starts any"
         yield Remark(level=Level.BAD, text=text, runbook="NothingStarted")
 
 
-def _healing(view: QueueFigures, pause: PauseView | None) -> Iterator[Remark]:
+def _healing(view: Glance, pause: PauseView | None) -> Iterator[Remark]:
     healing = view.healing
     if pause is not None:
         text = f"healing is paused: {plain(pause.why)} ({plain(pause.actor, 40)}, {pause.at:%Y-%m-%d %H:%M} UTC)"
@@ -141,17 +142,12 @@ def _healing(view: QueueFigures, pause: PauseView | None) -> Iterator[Remark]:
         yield Remark(level=Level.BAD, text=text, runbook="JobQuarantined")
 
 
-def _well(view: ListedQueueView | QueueFigures) -> str:
+def _well(view: Glance) -> str:
     if not view.waiting and not view.started:
         return "nothing waits"
     if view.unjudged and view.unjudged == view.started:
         return "nothing stuck; nobody can tell which workers are alive"
     return "nothing stuck"
-
-
-def oldest_waiting(view: QueueFigures) -> float | None:
-    """Return how long the oldest job has waited."""
-    return max((kind.oldest_waiting_age_seconds or 0 for kind in view.kinds), default=0) or None
 
 
 def worst(remarks: tuple[Remark, ...]) -> Level:

@@ -1,15 +1,16 @@
 """Make the rows of the status page's tables from views: jobs, hosts, heals; pure."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2s
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
-from exporter.showing import describe_rebuilt
-from exporter.views import AttemptView, HealView, HostView, LoadView, QueueFigures
+from exporter.showing import Glance, describe_rebuilt
+from exporter.views import AttemptView, HealView, HostView
 
 from .remarks import Level, remark_host
 from .words import REFUSALS, RESULTS, STUCK, VERDICTS, show_bytes, show_number, show_span, show_time
@@ -109,20 +110,36 @@ def _about(view: AttemptView) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in detail.items() if value not in (None, ""))
 
 
-def make_hosts(asked: Iterable[HostView], queues: Iterable[QueueFigures]) -> list[HostRow]:
+@dataclass(slots=True)
+class _Load:
+    """What the rows of all queues say of one host."""
+
+    started: int = 0
+    workers: int = 0
+    stuck: int = 0
+    oldest: timedelta = timedelta(0)
+
+
+def make_hosts(asked: Iterable[HostView], queues: Iterable[Glance]) -> list[HostRow]:
     """Make the rows of hosts: those in trouble first, then those that are asked, then those that are only recorded."""
-    loads: dict[str, list[LoadView]] = {}
+    loads: defaultdict[str, _Load] = defaultdict(_Load)
     for queue in queues:
-        for load in queue.hosts:
-            if load.started:
-                loads.setdefault(load.host, []).append(load)
-    rows = [_make_host(view.host, view, loads.pop(view.host, ())) for view in asked]
-    rows += [_make_host(name, None, found) for name, found in loads.items()]
+        for host, found in queue.hosts.items():
+            if found.started:
+                load = loads[host]
+                load.started += found.started
+                load.workers += found.workers
+                if queue.stuck:
+                    load.stuck += sum(found.stuck.values())
+                if found.oldest_age is not None and found.oldest_age > load.oldest:
+                    load.oldest = found.oldest_age
+    rows = [_make_host(view.host, view, loads.pop(view.host, _Load())) for view in asked]
+    rows += [_make_host(name, None, load) for name, load in loads.items()]
     rows.sort(key=lambda row: (row.level is not Level.BAD, not row.is_asked, row.level))
     return rows
 
 
-def _make_host(name: str, view: HostView | None, loads: Sequence[LoadView]) -> HostRow:
+def _make_host(name: str, view: HostView | None, load: _Load) -> HostRow:
     ratio = view.load_average / view.processors if view and view.load_average is not None and view.processors else None
     if view is None:
         is_a_host = name not in NOBODY
@@ -141,10 +158,10 @@ def _make_host(name: str, view: HostView | None, loads: Sequence[LoadView]) -> H
         load=f"{view.load_average:.2f}" if view and view.load_average is not None else "",
         load_ratio=ratio,
         memory=memory,
-        started=sum(load.started for load in loads),
-        workers=sum(load.workers for load in loads),
-        stuck=sum(load.stuck for load in loads),
-        oldest=show_span(max((load.oldest_started_age_seconds or 0 for load in loads), default=0) or None),
+        started=load.started,
+        workers=load.workers,
+        stuck=load.stuck,
+        oldest=show_span(load.oldest.total_seconds() or None),
     )
 
 

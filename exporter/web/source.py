@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from exporter.series import Point
+from exporter.showing import Glance
 from exporter.views import AttemptView, HealView, HostView, ListedQueueView, PauseView, QueueView
 
 
@@ -26,10 +27,13 @@ class LookBack:
 class Source:
     """The views. What is asked of a queue by name is None, or nothing, where there is no such queue.
 
+    `glance` and `glances` are what pages of many queues are made of: they cost little, whatever a queue holds.
     `worst_attempts`: a number of started jobs of a queue, those that need a person first. `seconds` reads the clock of
     points.
     """
 
+    glance: Callable[[str], Glance | None]
+    glances: Callable[[], Sequence[Glance]]
     list_queues: Callable[[], Sequence[ListedQueueView]]
     show_queue: Callable[[str], QueueView | None]
     worst_attempts: Callable[[str, int], Sequence[AttemptView]]

@@ -15,7 +15,9 @@ from typing import Any
 import uvicorn
 
 from exporter import clock
+from exporter.facts import HostFacts, StuckReason
 from exporter.series import Point, Series
+from exporter.showing import Glance
 from exporter.views import (
     AttemptView,
     HealingView,
@@ -73,6 +75,25 @@ def a_queue(name: str = "analytics", **known: Any) -> QueueView:
         "attempts": (),
     }
     return QueueView(**{**ordinary, **known})
+
+
+def glance_at(view: QueueView) -> Glance:
+    """Return the glance at a queue that has this view."""
+    same = {name: getattr(view, name) for name in Glance.__slots__ if name in QueueView.model_fields}
+    ages = [kind.oldest_waiting_age_seconds for kind in view.kinds if kind.oldest_waiting_age_seconds is not None]
+    hosts = {
+        load.host: HostFacts(
+            started=load.started,
+            workers=load.workers,
+            max_jobs_per_worker=load.max_jobs_per_worker,
+            overdue=load.overdue,
+            stuck={StuckReason.OVER_AGE: load.stuck},
+            oldest_age=None if (age := load.oldest_started_age_seconds) is None else timedelta(seconds=age),
+            oldest_worker_at=None,
+        )
+        for load in view.hosts
+    }
+    return Glance(**{**same, "hosts": hosts}, oldest_waiting_age_seconds=max(ages, default=None) or None)
 
 
 def a_dead_queue(
@@ -189,8 +210,11 @@ def make_scene(
         ListedQueueView(**{name: value for name, value in dict(view).items() if name not in ("attempts", "groups")})
         for view in queues
     ]
+    glances = {view.queue: glance_at(view) for view in queues}
     back = LookBack(heals=tuple(heals), pauses=tuple(pauses), fault=fault, is_kept=is_kept)
     return Source(
+        glance=glances.get,
+        glances=lambda: [*glances.values()],
         list_queues=lambda: listed,
         show_queue=by_name.get,
         worst_attempts=lambda name, number: by_name[name].attempts[:number],

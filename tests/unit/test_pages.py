@@ -20,7 +20,8 @@ import pytest
 import exporter.web
 from exporter import clock
 from exporter.series import Series
-from exporter.views import HealsView, HostsView, ListedQueueView, PauseView, QueuesView, QueueView
+from exporter.showing import Glance
+from exporter.views import HealsView, HostsView, PauseView, QueuesView, QueueView
 from exporter.web import rendering
 from exporter.web.app import PAGE_HEADERS
 from exporter.web.pages import Pages
@@ -316,8 +317,8 @@ def test_a_thousand_queues_are_one_small_page() -> None:
 def test_ten_thousand_queues_are_bounded() -> None:
     """Beyond what fits a number stands for the rest."""
     scene = a_large_scene(100)
-    listed = [*scene.list_queues()] * 100
-    page = Pages(replace(scene, list_queues=lambda: listed), load_shipped(), version="0.1.0", now=clock.now).fleet()
+    glances = [*scene.glances()] * 100
+    page = Pages(replace(scene, glances=lambda: glances), load_shipped(), version="0.1.0", now=clock.now).fleet()
     assert len(page.encode()) < 600_000
     assert "And 7,960 more" in page
 
@@ -327,11 +328,11 @@ def test_many_browsers_cost_as_much_as_one() -> None:
     rendered: list[int] = []
     scene = a_full_scene()
 
-    def list_queues() -> Sequence[ListedQueueView]:
+    def glances() -> Sequence[Glance]:
         rendered.append(1)
-        return scene.list_queues()
+        return scene.glances()
 
-    counting = replace(scene, list_queues=list_queues)
+    counting = replace(scene, glances=glances)
     with client(counting) as asking:
 
         def ask(encoding: str) -> None:
@@ -351,7 +352,7 @@ def test_many_browsers_cost_as_much_as_one() -> None:
 def test_a_page_that_is_slow_delays_no_other_answer() -> None:
     """Rendering is beside the event loop; of more than fit, the next is told to come again."""
     scene, may_go_on = a_full_scene(), threading.Event()
-    slow = replace(scene, list_queues=lambda: (may_go_on.wait(20) and scene.list_queues()) or [])
+    slow = replace(scene, glances=lambda: (may_go_on.wait(20) and scene.glances()) or [])
     with client(slow) as asking:
         codes: list[int] = []
 

@@ -13,7 +13,7 @@ from healers.metrics import MODES
 from healers.outcomes import Outcome
 from healers.reasons import Reason
 from healers.refusals import RefusalReason
-from tests.lab.scenes import NOW, a_dead_queue, a_queue
+from tests.lab.scenes import NOW, a_dead_queue, a_queue, glance_at
 
 PAUSE = PauseView(queue="analytics", why="deploying", actor="anna", at=NOW)
 OLD = KindView(kind="day", waiting=9, started=0, oldest_waiting_age_seconds=5500.0)
@@ -21,7 +21,7 @@ OLD = KindView(kind="day", waiting=9, started=0, oldest_waiting_age_seconds=5500
 
 def said(view: QueueView, *, pause: PauseView | None = None, ended: int | None = 0) -> tuple[Remark, ...]:
     """Return the remarks."""
-    return remark(view, now=NOW, pause=pause, ended_lately=lambda: ended)
+    return remark(glance_at(view), now=NOW, pause=pause, ended_lately=lambda: ended)
 
 
 def healing(**known: Any) -> HealingView:

@@ -11,6 +11,8 @@ import pytest
 
 from exporter import clock
 from exporter.errors import LedgerError
+from exporter.showing import Glance
+from exporter.views import ListedQueueView
 from exporter.web.source import LookBack
 from healers.ledger import Ledger
 from queuemedic.app import App
@@ -121,12 +123,30 @@ def test_queues_are_shown_as_they_are(app: App) -> None:
     assert (len(source.worst_attempts("nobody", 5)), len(source.points("nobody"))) == (0, 0)
 
 
+def test_a_glance_says_what_the_view_says(app: App, tmp_path: Path) -> None:
+    """Of a queue in which something is stuck, one that is only watched, and one that was never read."""
+    unread = App(load_config(write_config(tmp_path, {"unread": make_queue(tmp_path / "unread.db")})))
+    same = [name for name in ListedQueueView.model_fields if name in Glance.__slots__ and name != "hosts"]
+    for one in (app, unread):
+        source = make_source(one, LookingBack(one))
+        for seen, view in zip(source.glances(), source.list_queues(), strict=True):
+            assert source.glance(view.queue) == seen
+            assert {name: getattr(seen, name) for name in same} == {name: getattr(view, name) for name in same}
+            ages = [kind.oldest_waiting_age_seconds for kind in view.kinds]
+            assert seen.oldest_waiting_age_seconds == max(filter(None, ages), default=None)
+            assert {host: (load.started, sum(load.stuck.values())) for host, load in seen.hosts.items()} == {
+                load.host: (load.started, load.stuck) for load in view.hosts
+            }
+        assert source.glance("nobody") is None
+    unread.close(within_seconds=5)
+
+
 def test_what_is_stale_is_not_up(app: App) -> None:
     """Although no poll has failed; the last figures stay, and a reason is there."""
     source = make_source(app, LookingBack(app))
     assert source.list_queues()[0].up
     wait_until(lambda: not source.list_queues()[0].up, within=15, what="it is stale")
-    for view in (source.list_queues()[0], source.show_queue("first")):
+    for view in (source.list_queues()[0], source.show_queue("first"), source.glance("first")):
         assert view is not None
         assert (view.up, view.waiting) == (False, 2)
         assert view.error == "the last snapshot is stale, and no poll has ended since"
