@@ -289,6 +289,22 @@ def test_what_was_kept_of_many_attempts_stays_where_the_rest_fails(
         assert again.sightings.load().attempts == attempts
 
 
+def test_what_is_kept_is_not_written_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round every few seconds teaches the same of thousands of attempts; only what is other is written."""
+    written: list[Learned] = []
+    write = ledger.sightings._write
+    monkeypatch.setattr(ledger.sightings, "_write", lambda new, at: (written.append(new), write(new, at)))
+    one, two = (a_key(job) for job in "12")
+    seen = AttemptSighting(first_seen_at=AT)
+    workers, proven = frozenset({(QUEUE, "web1", 1)}), frozenset({(QUEUE, "m")})
+    learned = Learned(attempts={one: seen}, boots={"web1": (a_boot(AT),)}, workers=workers, proven=proven)
+    for _ in range(2):
+        ledger.sightings.learn(learned, at=AT)
+    assert written == [learned]
+    ledger.sightings.learn(replace(learned, attempts={one: seen, two: seen}), at=AT)
+    assert written[1:] == [Learned(attempts={two: seen})]
+
+
 def test_of_machines_and_workers_only_the_latest_are_kept(
     ledger: Ledger, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +313,7 @@ def test_of_machines_and_workers_only_the_latest_are_kept(
     monkeypatch.setattr(sightings, "MACHINES_REMEMBERED", 1)
     other = QueueName("other")
     ledger.sightings.learn(Learned(workers=frozenset({(other, "web1", 1)})), at=AT)
-    for number in range(1, 6):
+    for number in (3, 1, 5, 2, 4):  # the wall clock may be set, and a database has an order of its own
         at = AT + timedelta(seconds=number)
         workers, proven = frozenset({(QUEUE, "web1", number)}), frozenset({(QUEUE, f"m{number}")})
         ledger.sightings.learn(Learned(workers=workers, proven=proven), at=at)
