@@ -293,7 +293,12 @@ def test_what_is_kept_is_not_written_again(ledger: Ledger, monkeypatch: pytest.M
     """A round every few seconds teaches the same of thousands of attempts; only what is other is written."""
     written: list[Learned] = []
     write = ledger.sightings._write
-    monkeypatch.setattr(ledger.sightings, "_write", lambda new, at: (written.append(new), write(new, at)))
+
+    def note_and_write(new: Learned, at: datetime) -> None:
+        written.append(new)
+        write(new, at)
+
+    monkeypatch.setattr(ledger.sightings, "_write", note_and_write)
     one, two = (a_key(job) for job in "12")
     seen = AttemptSighting(first_seen_at=AT)
     workers, proven = frozenset({(QUEUE, "web1", 1)}), frozenset({(QUEUE, "m")})

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.collector import Reading
 from exporter.facts import derive_facts
-from exporter.jobs import Attempt, AttemptKey, QueueName
+from exporter.jobs import Attempt, AttemptKey, DetailValue, QueueName
 from exporter.options import QueueOptions
 from exporter.queues.matomo.queue import SIGNS
 from exporter.tracker import History, track
@@ -18,7 +18,7 @@ from healers import beliefs as module
 from healers.beliefs import Beliefs, Moment
 from healers.probes.protocol import HostAnswer, NoAnswer
 from healers.proofs import is_confirmed
-from healers.rounds import Heard
+from healers.rounds import Heard, Placement
 from healers.sightings import AttemptSighting, Boot, Enrolment, Learned, Retired, Sightings
 from healers.verdicts import Judgement, judge
 from tests.builders import (
@@ -37,6 +37,7 @@ from tests.builders import (
 
 QUEUE = QueueName("q")
 OLD, NEW = object(), object()
+RUN: dict[str, DetailValue] = {"run_id": "01a20202-9c33-7a20-80e4-6f4c3c8e411f", "state_id": "dev:tap-a-to-target-b"}
 PROVEN = Sightings(proven=frozenset({(QUEUE, MACHINE)}))
 
 
@@ -47,7 +48,13 @@ def moment(at: str = "0s") -> Moment:
     return Moment(at=NOON + since, boottime_seconds=seconds, monotonic_seconds=seconds)
 
 
-def take(beliefs: Beliefs, *attempts: Attempt, owner: object = None, at: str = "0s") -> None:
+def take(
+    beliefs: Beliefs,
+    *attempts: Attempt,
+    owner: object = None,
+    at: str = "0s",
+    placement: Placement | None = None,
+) -> None:
     """Let the beliefs take up a poll."""
     snapshot, options = a_snapshot(*attempts, at=at), QueueOptions()
     history = track(History.begin((), options, aliases={}), snapshot, options)
@@ -61,7 +68,7 @@ def take(beliefs: Beliefs, *attempts: Attempt, owner: object = None, at: str = "
         QUEUE,
         reading,
         signs=SIGNS,
-        placement=None,
+        placement=placement,
         confirm_after=timedelta(seconds=30),
         now=moment(at),
         owner=owner,
@@ -221,6 +228,51 @@ def test_what_a_round_learns_after_other_hosts_are_configured_is_not_lost() -> N
     assert set(kept[0].attempts) == {attempt.key}
 
 
+def test_an_earlier_asker_brings_nothing_back_and_takes_nothing_away() -> None:
+    """What is started, and what is gone, say the polls since."""
+    one, two = an_attempt("1", started_for="1m"), an_attempt("2", pid="200")
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    take(beliefs, one, two)
+    anew = beliefs.begin_anew([WEB1])
+    take(anew, two)
+    ask(beliefs, an_answer(a_process(), no_process(200)), at="10s")
+    assert set(anew.sightings.attempts) == {two.key}
+    take(beliefs)
+    assert set(anew.sightings.attempts) == {two.key}
+
+
+def test_an_earlier_asker_takes_no_boot_away() -> None:
+    """It was judged by what was known before: that another machine has answered since is still known."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    take(beliefs, an_attempt())
+    ask(beliefs, an_answer(a_process()), at="1s")
+    anew = beliefs.begin_anew([WEB1])
+    ask(anew, an_answer(boot_id="boot-2", uptime="9h"), at="10s")
+    ask(beliefs, an_answer(a_process()), at="11s")
+    assert [boot.boot_id for boot in anew.sightings.boots["web1"]] == ["boot-1", "boot-2"]
+
+
+def test_what_an_earlier_asker_is_told_while_a_round_is_judged_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker was seen on the machine that had the name before."""
+    beliefs, attempt = Beliefs([WEB1], sightings=PROVEN), an_attempt(started_for="1m")
+    take(beliefs, attempt)
+    anew = beliefs.begin_anew([WEB1])
+    take(anew, attempt)
+    judged: list[str] = []
+
+    def judge_beside_the_other(heard: Heard, sightings: Sightings, *, duplicates: frozenset[str]) -> Judgement:
+        judgement = judge(heard, sightings, duplicates=duplicates)
+        judged.extend(str(verdict.reason) for verdict in judgement.verdicts)
+        if len(judged) == 1:
+            ask(beliefs, an_answer(a_process()), at="9s")
+        return judgement
+
+    monkeypatch.setattr(module, "judge", judge_beside_the_other)
+    ask(anew, an_answer(no_process(), boot_id="boot-2", uptime="9h"), at="10s")
+    assert judged == ["no_process", "running", "two_machines"]
+    assert verdicts(anew) == {attempt.key: "unknown two_machines"}
+
+
 def test_what_could_not_be_kept_before_other_hosts_were_configured_is_kept_after() -> None:
     """The ledger failed while the hosts changed."""
     beliefs = Beliefs([WEB1])
@@ -296,6 +348,24 @@ def test_a_round_that_began_before_another_reader_did_judges_nothing_for_it() ->
     assert beliefs.sightings.attempts[attempt.key].asked_at == now.at
 
 
+def test_a_round_that_began_before_another_reader_did_judges_no_run_for_it() -> None:
+    """It looked for plugins of the project as it was configured then, not as it is now."""
+    run = an_attempt(host=None, pid=None, heartbeat="11:59:00", heartbeat_age="1m", started_for="10m", detail=RUN)
+    beliefs = Beliefs([WEB1])
+    for owner, project in ((OLD, "/srv/old"), (NEW, "/srv/new")):
+        placement = Placement(workers_on=("web1",), workers_user="queuemedic", project=project)
+        beliefs.assign({QUEUE: owner})
+        for at in ("0s", "40s"):
+            take(beliefs, run, owner=owner, at=at, placement=placement)
+        if owner is OLD:
+            asked = ask(beliefs, an_answer(), at="41s")
+            assert asked == {QUEUE}
+            assert verdicts(beliefs) == {run.key: "dead heartbeat_lost"}
+    assert verdicts(beliefs) == {run.key: "unknown not_asked"}
+    ask(beliefs, an_answer(), at="42s")
+    assert verdicts(beliefs) == {run.key: "dead heartbeat_lost"}
+
+
 def test_what_people_say_while_a_round_is_judged_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judging takes its time, and holds nobody up: a retirement that ends meanwhile holds nobody dead."""
     beliefs = Beliefs([WEB1], sightings=PROVEN)
@@ -333,6 +403,51 @@ def test_polls_go_on_while_a_round_is_judged(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "judge", judge_beside_a_poll)
     ask(beliefs, an_answer(a_process()), at="10s")
     assert verdicts(beliefs) == {old.key: "alive running", new.key: "unknown not_asked"}
+
+
+@pytest.mark.parametrize("meanwhile", [(), (an_attempt(heartbeat="11:59:00"),)])
+def test_a_suspicion_ends_with_its_claim(meanwhile: tuple[Attempt, ...]) -> None:
+    """A job that was let go, or whose heart has beaten, and then looks as before, was at work in between."""
+    beliefs, attempt = Beliefs([WEB1], sightings=PROVEN), an_attempt(heartbeat="11:58:00")
+    for at in ("0s", "40s"):
+        take(beliefs, attempt, at=at)
+        ask(beliefs, an_answer(no_process()), at=at)
+    assert confirmed(beliefs, "41s") == {attempt.key}
+    take(beliefs, *meanwhile, at="42s")
+    take(beliefs, attempt, at="43s")
+    assert confirmed(beliefs, "44s") == set()
+    ask(beliefs, an_answer(no_process()), at="45s")
+    assert confirmed(beliefs, "46s") == set()
+
+
+def test_a_verdict_on_what_is_over_by_now_is_not_held() -> None:
+    """The row was gone before the host had answered."""
+    beliefs, attempt = Beliefs([WEB1], sightings=PROVEN), an_attempt()
+    take(beliefs, attempt)
+    asked, _ = beliefs.plan("web1", boottime_seconds=BOOTED_FOR)
+    take(beliefs, at="1s")
+    seconds, answer = moment("2s").boottime_seconds, an_answer(no_process())
+    heard = Heard(round=asked, answer=answer, is_fresh=False, at=NOON, began_seconds=BOOTED_FOR, ended_seconds=seconds)
+    assert beliefs.hear(heard, moment("2s")) == set()
+    assert verdicts(beliefs) == {}
+    assert confirmed(beliefs, "2s") == set()
+
+
+def test_what_is_kept_later_is_the_latest() -> None:
+    """A host has answered again while the ledger failed."""
+    beliefs = Beliefs([WEB1])
+    ask(beliefs, an_answer(), at="1s")
+
+    def fail(_: Learned) -> None:
+        ask(beliefs, an_answer(), at="10s")
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        beliefs.keep(fail)
+    kept: list[Learned] = []
+    beliefs.keep(kept.append)
+    (boot,) = kept[0].boots["web1"]
+    assert boot.last_at == moment("10s").at
 
 
 def test_a_round_tells_which_queues_to_look_at() -> None:
