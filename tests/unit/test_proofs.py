@@ -107,6 +107,9 @@ def test_proofs_expire() -> None:
     assert confirmed(both, "5m")
     assert not confirmed(both, "301s")
     assert not is_confirmed(next(iter(both.values())), at("0s") - 1000)
+    slow = after(after({}, "10s", took="10s"), "60s")
+    assert confirmed(slow, "5m")
+    assert not confirmed(slow, "301s")
 
 
 def test_proofs_are_renewed_while_nothing_may_be_done() -> None:
