@@ -247,12 +247,15 @@ def notice(
     """Return what a poll of `queue` adds: attempts never seen before, and those that are gone.
 
     Whether an attempt is gone tells a complete poll. After others, what they left out stays known, but not without end:
-    of that the latest.
+    of that the latest. Nothing is first seen before a retirement that was known by then, however the clock was set.
     """
     present = {attempt.key for attempt in started}
     known = sightings.of(queue)
     unseen = [] if known.keys() <= present else [key for key in known if key not in present]
+    first_seen_at = max([at, *(retired.at for retired in sightings.retired.values())])
     return Learned(
-        attempts=MappingProxyType({key: AttemptSighting(first_seen_at=at) for key in present - known.keys()}),
+        attempts=MappingProxyType(
+            {key: AttemptSighting(first_seen_at=first_seen_at) for key in present - known.keys()}
+        ),
         gone=frozenset(unseen if is_complete else unseen[:-UNSEEN_REMEMBERED]),
     )

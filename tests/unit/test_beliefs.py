@@ -304,6 +304,17 @@ def test_a_retirement_that_has_ended_elsewhere_holds_nobody_dead() -> None:
     assert confirmed(beliefs, "45s") == set()
 
 
+def test_a_clock_that_is_set_back_puts_no_attempt_before_a_retirement() -> None:
+    """A person gave up a host that goes on to take jobs: of those that come after, its silence proves nothing."""
+    beliefs, older, newer = Beliefs([WEB1]), an_attempt("1", started_for="10m"), an_attempt("2", pid="200")
+    take(beliefs, older)
+    beliefs.retire({"web1": Retired(at=NOON + timedelta(hours=1), why="gone", actor="ann")})
+    take(beliefs, older, newer, at="5m")
+    for at in ("5m", "6m"):
+        ask(beliefs, no_answer("unreachable"), at=at)
+    assert verdicts(beliefs) == {older.key: "dead host_retired", newer.key: "unknown unreachable"}
+
+
 @pytest.mark.parametrize("lost", [True, False])
 def test_what_cannot_be_kept_is_kept_later(lost: bool) -> None:
     """In the order in which it was learned, but for what is gone, which a restart finds out by itself."""

@@ -397,6 +397,14 @@ def test_after_a_restart_of_the_program_the_wall_clock_tells_of_reboots() -> Non
     assert verdict(ask(replace(REBOOTED, uptime=timedelta(minutes=2)), known=known, at="1m")) == "unknown two_machines"
 
 
+def test_an_enrolment_tells_the_boot_although_who_was_asked_is_forgotten() -> None:
+    """As it is where the ledger was opened late."""
+    known = enrol()
+    key = an_attempt().key
+    known = replace(known, attempts={key: replace(known.attempts[key], asked_at=None, boots=())})
+    assert verdict(ask(REBOOTED, known=known, at="1m")) == "dead host_rebooted"
+
+
 def test_a_forgotten_boot_proves_nothing() -> None:
     """Without the machine's own history nobody can tell a reboot from another machine."""
     assert verdict(ask(REBOOTED, known=replace(enrol(), boots={}), at="1m")) == "unknown two_machines"
