@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt docs site bench soak long mutations lock meltano pythons release
+.PHONY: help demo test check fmt docs site bench soak chaos long mutations lock meltano pythons release
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,6 +56,12 @@ bench: $(INSTALLED)  ## Measure what Queuemedic costs beside its peers, and writ
 
 soak: $(INSTALLED)  ## Run it for an hour in churn, faults and healing, and see that nothing grows.
 	$(BIN)/python -m bench soak report
+
+SEED ?= 1
+SECONDS ?= 60
+
+chaos: $(INSTALLED)  ## Make every fault at random and see that no promise breaks: SEED=1 SECONDS=60.
+	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS)
 
 long: $(INSTALLED)  ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
