@@ -4,6 +4,7 @@ What can be wrong about a verdict is identity, so an answer counts only if it is
 from the PID namespace in which their pids were given out, and from an account that sees all processes.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -59,6 +60,17 @@ def boot_of(answer: HostAnswer) -> str:
     if answer.pid_namespace == INITIAL_PID_NAMESPACE:
         return answer.boot_id
     return f"{answer.boot_id} pid:[{answer.pid_namespace}]"
+
+
+def boots_under(host: Host, boots: Mapping[str, tuple[Boot, ...]]) -> tuple[Boot, ...]:
+    """Return the boots of a host, with those of hosts that were configured under what are further names of it now.
+
+    Whether it is that same host, or another that has taken the name over, tells the next answer, which is the latest.
+    """
+    own = boots.get(host.name, ())
+    known = {boot.name for boot in own}
+    others = [boot for alias in sorted(host.aliases) for boot in boots.get(alias, ()) if boot.name not in known]
+    return tuple(sorted((*own, *others), key=lambda boot: boot.last_at)) if others else own
 
 
 def follow_boots(boots: tuple[Boot, ...], heard: Heard, answer: HostAnswer) -> tuple[Boot, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from exporter.jobs import AttemptKey, DetailValue
 
-from .machines import Doubt, boot_of, find_doubt, follow_boots
+from .machines import Doubt, boot_of, boots_under, find_doubt, follow_boots
 from .probes.protocol import HostAnswer, NoAnswer, ProcessAnswer, Silence
 from .reasons import Liveness, Reason
 from .rounds import Asked, Heard, Host
@@ -64,7 +64,7 @@ def judge(heard: Heard, sightings: Sightings, *, duplicates: frozenset[str] = fr
             verdicts=tuple(verdict for verdict in silent if verdict is not None),
             learned=Learned(returned=_returned(heard, sightings)),
         )
-    boots = follow_boots(sightings.boots.get(host.name, ()), heard, answer)
+    boots = follow_boots(boots_under(host, sightings.boots), heard, answer)
     verdicts: list[Verdict] = []
     changed: dict[AttemptKey, AttemptSighting] = {}
     said = describe(answer)

@@ -711,6 +711,30 @@ def test_memory_of_boots_is_bounded() -> None:
     assert len(known.attempts[an_attempt().key].boots) <= 8
 
 
+def test_a_host_that_goes_by_another_name_is_remembered() -> None:
+    """That another machine came under the recorded name is known also once that is a further name of the host."""
+    known, other, older = enrol(), an_answer(no_process(200), boot_id="boot-2", uptime="1h"), an_attempt("2", pid="200")
+    known = known.learn(ask(other, known=known, at="1m").learned)
+    renamed, answer = Host(name="web-1", aliases=frozenset({"web1"})), replace(other, hostname="web-1")
+    judgement = ask(answer, older, host=renamed, known=known, at="2m")
+    assert verdict(judgement) == "unknown two_machines"
+    assert [boot.boot_id for boot in judgement.learned.boots["web-1"]] == ["boot-1", "boot-2"]
+
+
+def test_a_name_that_another_host_takes_over_is_another_machine() -> None:
+    """Its workers may still be at work on the machine that had it before; those of later attempts are not."""
+    host = Host(name="web9")
+    answer = an_answer(no_process(200), hostname="web9", machine_id="b" * 32, boot_id="boot-9", uptime="9h")
+    known = enrol().learn(ask(answer, an_attempt("9", host="web9"), host=host, known=enrol(), at="0s").learned)
+    known = replace(known, proven=frozenset({(QueueName("q"), "b" * 32)}))
+    both = Host(name="web9", aliases=frozenset({"web1"}))
+    for at, begun in (("1m", "5m"), ("30m", "1m"), ("62m", "2h")):
+        judgement = ask(answer, an_attempt("2", pid="200", started_for=begun), host=both, known=known, at=at)
+        assert verdict(judgement) == "unknown two_machines"
+        known = known.learn(judgement.learned)
+    assert verdict(ask(answer, an_attempt("3", pid="200"), host=both, known=known, at="62m")) == "dead no_process"
+
+
 def test_a_change_of_machines_outlasts_any_number_of_reboots() -> None:
     """What began before it is on the first machine, perhaps still; that a later one reboots does not end it."""
     known, older = enrol(), an_attempt("2", pid="200", started_for="9h")
