@@ -180,6 +180,16 @@ look_through() {
     printf 'looked_through %s\n' "$is_whole"
 }
 
+# Tell whether a process is sshd's own part of a login, which the kernel lets not even its own account look into. It is
+# a child of root's sshd, as nothing is that was started in the login.
+is_login() {
+    parent=$(awk '$1 == "PPid:" { print $2 }' "$1/status" 2>/dev/null)
+    awk '
+        $1 == "Name:" { is_sshd = $2 == "sshd" || $2 == "sshd-session" }
+        $1 == "Uid:" { is_root = $2 == 0 && $3 == 0 && $4 == 0 && $5 == 0 }
+        END { exit !(is_sshd && is_root) }' "/proc/$parent/status" 2>/dev/null
+}
+
 tell_runs() {
     is_whole=1
     words=
@@ -193,7 +203,7 @@ tell_runs() {
     done
     set +f
     for folder in /proc/[0-9]*; do
-        if [ -O "$folder" ] && ! [ -r "$folder/fd" ] && [ -d "$folder" ]; then is_whole=0; fi
+        if [ -O "$folder" ] && ! [ -r "$folder/fd" ] && [ -d "$folder" ] && ! is_login "$folder"; then is_whole=0; fi
     done
     printf 'section runs\n'
     found=$(printf '%s%s\n' "$words" "$0" |

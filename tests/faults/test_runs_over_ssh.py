@@ -1,0 +1,60 @@
+"""Runs of Meltano on a host that is asked over SSH, as the account that runs them."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from healers.options import HostOptions
+from healers.probes.local import SCRIPT
+from healers.probes.protocol import HostAnswer, Request, Trace
+from healers.probes.ssh import SshProbe
+from tests.lab.hosts import ACCOUNTS, Host
+from tests.lab.waiting import wait_until
+
+from .afflictions import PYTHON
+from .healed_queue import NEVER
+
+ACCOUNT = "worker"
+RUN = "5f0c9a52-6b2f-4f5e-9f6c-3d1f5a3d7a11"
+SECRETIVE = (
+    f"import os, signal; os.setresuid({ACCOUNTS[ACCOUNT]}, {ACCOUNTS[ACCOUNT]}, {ACCOUNTS[ACCOUNT]}); signal.pause()"
+)
+"""Becomes the account without being started anew as it, so that the kernel lets nobody look into it."""
+
+
+@pytest.fixture
+def host(web: Host) -> Host:
+    """A host on which the account of the workers may run the probe."""
+    web.write("/etc/probe.sh", SCRIPT.read_text())
+    web.call(["mkfifo", "--mode=644", NEVER])
+    web.write(f"/etc/ssh/lab_keys/{ACCOUNT}", f'restrict,command="sh /etc/probe.sh" {web._public_key}\n')
+    return web
+
+
+def ask(probe: SshProbe, *, fresh: bool) -> HostAnswer:
+    """Ask about the run."""
+    answer = probe.ask(Request(runs=frozenset({RUN})), fresh=fresh)
+    assert isinstance(answer, HostAnswer), answer
+    return answer
+
+
+def test_the_account_of_the_workers_sees_its_runs_over_ssh(host: Host, tmp_path: Path) -> None:
+    """Also while another is logged in as it; what runs of the account and cannot be looked into hides the runs."""
+    log = tmp_path / RUN / "elt.log"
+    log.parent.mkdir()
+    for folder in (log.parent, tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o777)
+    pid = host.spawn(["sh", "-c", f"exec 9>{log}; read line <{NEVER}"], user=ACCOUNT)
+    options = HostOptions(**host.options(user=ACCOUNT, timeout="20s", pid_namespace="own"))
+    with closing(SshProbe(options)) as probe, closing(SshProbe(options)) as other:
+        for fresh in (False, True):
+            assert ask(other, fresh=False).runs_visible
+            answer = ask(probe, fresh=fresh)
+            assert answer.runs_visible
+            assert (pid, Trace.LOG) in {(one.pid, one.trace) for one in answer.traces}
+        secretive = host.spawn([PYTHON, "-I", "-S", "-c", SECRETIVE])
+        wait_until(lambda: not ask(probe, fresh=False).runs_visible, within=20, what="it cannot be looked into")
+        host.kill(secretive)
+        assert ask(probe, fresh=False).runs_visible
+    host.kill(pid)
