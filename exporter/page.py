@@ -3,6 +3,7 @@
 A family must stand in one piece, so pages cannot be joined: each part keeps its sample lines by family, written by the
 client library's own encoder, and the first scrape after a change joins them in catalogue order. Sample lines are the
 same in the text format and in OpenMetrics (no exemplars, no `_created` here; a test holds this); headers differ.
+What is small is made where it is asked for, in 2 ms at most; a large page takes a thread, and keeps nobody waiting.
 A part that outlives `valid_until` loses the families that do not last; this needs no poll, only a scrape.
 Parts that have an owner are replaced by that owner only: a poll that ends after its queue is gone changes nothing.
 """
@@ -24,6 +25,7 @@ from .catalogue import METRICS
 
 EOF = b"# EOF\n"
 GZIP = 31  # zlib's number of a gzip container
+SMALL_BYTES = 1 << 20
 ORDER = {metric.full_name.removesuffix("_total"): place for place, metric in enumerate(METRICS.values())}
 LASTING = frozenset(metric.full_name.removesuffix("_total") for metric in METRICS.values() if metric.is_lasting)
 
@@ -40,6 +42,7 @@ class Part:
     """The sample lines of one queue by family, and until when (monotonic seconds) all of them hold."""
 
     lines: Mapping[str, bytes]
+    size: int
     valid_until: float = inf
 
 
@@ -77,16 +80,21 @@ class Page:
         families = [family for family in families if family.samples]
         lines = {family.name: _render(generate_latest, family).split(b"\n", 2)[2] for family in families}
         headers = {family.name: _headers(family) for family in families if family.name not in self._headers}
+        part = Part(lines=lines, size=sum(map(len, lines.values())), valid_until=valid_until)
         with self._lock:
             self._headers |= headers
             if self._owners.get(name) is owner:
-                self._parts[name] = Part(lines=lines, valid_until=valid_until)
-                self._made = Made()
+                last = self._parts.get(name)
+                self._parts[name] = part
+                if not (last and last.lines == lines and clock.monotonic_seconds() < last.valid_until <= valid_until):
+                    self._made = Made()
 
     def find(self, page_format: Format, is_compressed: bool) -> bytes | None:
-        """Return the page as it is kept, at once; None where something has changed or expired since it was made."""
-        made = self._made
-        return made.bodies.get((page_format, is_compressed)) if clock.monotonic_seconds() < made.expires_at else None
+        """Return the page as `get` does, but None where that takes long: it is large, and has changed since."""
+        body = self._find(page_format, is_compressed)
+        if body is None and self._is_small():
+            return self.get(page_format, is_compressed)
+        return body
 
     def get(self, page_format: Format, is_compressed: bool) -> bytes:
         """Return the page; assembled and compressed only if something has changed or expired since.
@@ -94,11 +102,20 @@ class Page:
         Of a thousand queues that takes 0.1 s. Who updates a part, or finds the page meanwhile, does not wait for it.
         """
         with self._making:
-            body = self.find(page_format, is_compressed)
+            body = self._find(page_format, is_compressed)
             if body is None:
                 made, blocks = self._begin(page_format)
                 body = made.bodies[page_format, is_compressed] = (_compress if is_compressed else b"".join)(blocks)
             return body
+
+    def _find(self, page_format: Format, is_compressed: bool) -> bytes | None:
+        """Return the page as it is kept; None where something has changed or expired since it was made."""
+        made = self._made
+        return made.bodies.get((page_format, is_compressed)) if clock.monotonic_seconds() < made.expires_at else None
+
+    def _is_small(self) -> bool:
+        with self._lock:
+            return sum(part.size for part in self._parts.values()) <= SMALL_BYTES
 
     def _begin(self, page_format: Format) -> tuple[Made, Iterator[bytes]]:
         """Take what the page is made of now, and where it is kept until that changes."""

@@ -226,19 +226,22 @@ class App:
         return [f"{poller.name}: {poller.error or poller.silence}" for poller in self.pollers if not poller.is_fresh]
 
     def find_page(self, page_format: Format, is_compressed: bool) -> bytes | None:
-        """Return the page if it is kept as it should be, at once."""
-        is_due = clock.monotonic_seconds() >= self._program_due
-        return None if is_due else self._page.find(page_format, is_compressed)
+        """Return the same as `get_page`, but None where that takes long."""
+        self._renew_program()
+        return self._page.find(page_format, is_compressed)
 
     def get_page(self, page_format: Format, is_compressed: bool) -> bytes:
         """Return the page, with what the program says of itself at most five seconds old."""
+        self._renew_program()
+        return self._page.get(page_format, is_compressed)
+
+    def _renew_program(self) -> None:
         now = clock.monotonic_seconds()
         if now >= self._program_due:
             self._program_due = now + PROGRAM_SECONDS
             built = self._built
             program = collect_program(__version__, configured_at=built.built_at, is_configured=built.is_latest)
             self._page.update(PROGRAM, [*program, *self._process.collect()])
-        return self._page.get(page_format, is_compressed)
 
     def _make_rounds(self, config: Config, probes: Mapping[str, Probe]) -> Rounds:
         """Begin to hold beliefs of these hosts, without forgetting what was seen, and make those that ask them."""

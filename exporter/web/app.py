@@ -55,7 +55,7 @@ def make_app(
 ) -> ASGIApp:
     """Return the application; `get_page` takes whether to compress, `find_unready` says which queue is stale.
 
-    `find_page` is None where the page would have to be made, which is then done by a thread that calls `get_page`.
+    `find_page` is None where that takes long, which is then done by a thread that calls `get_page`.
     `reload` returns what is wrong with the configuration, or None if it may not be reloaded from here.
     """
 

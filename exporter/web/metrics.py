@@ -1,7 +1,7 @@
 """Answer scrapes: what is asked for is understood once, and what is served is a page that is there already.
 
-A scrape costs the copy of that page to its connection, and nothing else of the program takes turns with it: the page is
-made by a thread, once after each change, and only if it is asked for. No other address needs this, so no other has it.
+A scrape costs the copy of that page to its connection. The page is made once after each change and only if it is asked
+for, by a thread if it is a large one. No other address needs this, so no other has it.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Metrics:
     def __init__(
         self, find_page: Callable[[Format, bool], bytes | None], get_page: Callable[[Format, bool], bytes]
     ) -> None:
-        """`find_page` returns the page at once if it is there as it should be, `get_page` makes it."""
+        """`get_page` makes the page where it has to, `find_page` is None where that takes long."""
         self._find, self._get = find_page, get_page
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 

@@ -128,8 +128,9 @@ def test_what_does_not_last_goes_when_the_snapshot_is_stale(monkeypatch: pytest.
 
 
 def test_a_page_is_kept_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it was asked for; and who finds or updates it does not wait until it is made."""
+    """As it was asked for; and who finds or updates a large one does not wait until it is made."""
     now = 100.0
+    monkeypatch.setattr("exporter.page.SMALL_BYTES", 0)
     monkeypatch.setattr("exporter.clock.monotonic_seconds", lambda: now)
     page = Page()
     page.update("a", some_families(), valid_until=110.0)
@@ -145,6 +146,47 @@ def test_a_page_is_kept_until_something_changes(monkeypatch: pytest.MonkeyPatch)
         page.update("b", some_families(), owner=None)
         assert page.find(Format.TEXT, True) is None
         page.assign({})
+
+
+def test_a_small_page_is_found_whatever_has_changed() -> None:
+    """It is made at once, and once for each change."""
+    page = Page()
+    for host in ("a", "b"):
+        page.update("q", some_families(host=host))
+        found = page.find(Format.TEXT, False)
+        assert found is not None
+        assert f'host="{host}"'.encode() in found
+        assert page.find(Format.TEXT, False) is found
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "until", "is_kept"),
+    [
+        (105.0, 1, 115.0, True),
+        (105.0, 1, 110.0, True),
+        (105.0, 2, 115.0, False),
+        (105.0, 1, 108.0, False),
+        (112.0, 1, 120.0, False),
+    ],
+)
+def test_what_says_the_same_for_longer_changes_nothing(
+    at: float, value: float, until: float, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part with other samples does, one that holds for less long, and one that comes after the last was stale."""
+    now = 100.0
+    monkeypatch.setattr("exporter.clock.monotonic_seconds", lambda: now)
+    page = Page()
+    page.update("q", some_families(), valid_until=110.0)
+    page.update("program", some_families(queue="program"))
+    made, now = page.get(Format.TEXT, False), at
+    if at > 110:
+        made = page.get(Format.TEXT, False)
+    page.update("q", some_families(value=value), valid_until=until)
+    assert (page.get(Format.TEXT, False) is made) == is_kept
+    now = until - 0.5
+    assert b'host_started_jobs{host="web1",queue="q"}' in page.get(Format.TEXT, False)
+    now = until + 0.5
+    assert b'host_started_jobs{host="web1",queue="q"}' not in page.get(Format.TEXT, False)
 
 
 def test_names_keep_to_the_conventions() -> None:
