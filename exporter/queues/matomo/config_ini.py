@@ -17,6 +17,7 @@ from pathlib import Path
 
 from exporter.address import Tls
 from exporter.errors import ConfigurationError
+from exporter.files import read_foreign
 
 from .ini import Entry, Sections, read_ini
 
@@ -183,7 +184,7 @@ def given(text: str) -> str | None:
 def read_layer(path: Path) -> Sections | None:
     """Read one file; None where there is none."""
     try:
-        content = path.read_bytes()
+        content = read_foreign(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as cause:

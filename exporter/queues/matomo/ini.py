@@ -38,7 +38,6 @@ BRACKETED = re.compile(r"""(?:[^$\n\r;"'\]\\]|\\.|\$\\.|\$[^{])+""", re.DOTALL)
 SWITCHED = re.compile(rf"{SWITCH}(?!{VALUE_CHAR})[ \t]*", re.DOTALL)
 PLAIN = re.compile(rf"{VALUE_CHAR}+", re.DOTALL)
 OPERATOR = re.compile(r"([&|^~()!])[ \t]*")
-REDUCTION = re.compile(r"s+|\(e\)|[!~]e|e[|&^]e")
 CONSTANT = re.compile(r"_*[A-Z][A-Z0-9_]*|STREAM_CRYPTO_\w+", re.ASCII)
 GREEDY_DOLLAR = re.compile(r"""\$[= \t\n\r;&|^~()!"'\\]""")
 
@@ -196,8 +195,12 @@ def reject(place: str, message: str) -> NoReturn:
 
 
 def _is_calculation(symbols: str) -> bool:
-    """Tell whether strings and operators make an expression in PHP's grammar (zend_ini_parser.y, `expr`)."""
-    reduced = REDUCTION.sub("e", symbols)
-    while reduced != symbols:
-        symbols, reduced = reduced, REDUCTION.sub("e", reduced)
-    return reduced == "e"
+    """Tell whether strings and operators make an expression in PHP's grammar (zend_ini_parser.y, `expr`); O(n)."""
+    depth, before = 0, "("
+    for symbol in symbols:
+        is_expected = before != ")" if symbol == "s" else (symbol in "(~!") == (before in "(&|^~!")
+        depth += (symbol == "(") - (symbol == ")")
+        if not is_expected or symbol == "b" or depth < 0:
+            return False
+        before = symbol
+    return depth == 0 and before in "s)"
