@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,12 +89,18 @@ def _print(views: Sequence[HostView], unasked: Sequence[str]) -> None:
         print_headline(console, f"{view.host}: " + ("answers" if view.up else _trouble(view)), is_good=view.up)
         if not view.up and view.reason in TO_DO:
             console.print(f"    {TO_DO[view.reason]}")
-    for recorded in map(repr, unasked):
+    for recorded in map(_quoted, unasked):
         console.print(printable(f"- {recorded} is recorded by rows and cannot be asked; write under hosts:"))
         snippet = "{via: ssh, address: …, user: queuemedic, key_file: …, known_hosts: …}"
         console.print(printable(f"    {recorded}: {snippet}"), soft_wrap=True)
     if not views and not unasked:
         console.print("no host is configured, and no started job records one")
+
+
+def _quoted(recorded: str) -> str:
+    """Write what a row says as YAML reads it back, and as nothing else: whoever writes rows writes no configuration."""
+    quoted = recorded.replace("'", "''")
+    return f"'{quoted}'" if recorded.isprintable() else json.dumps(recorded)
 
 
 def _trouble(view: HostView) -> str:
