@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.errors import ConfigurationError
+from exporter.imports import without
 from exporter.jobs import QueueName
 from exporter.options import QueueOptions
 from exporter.queues.matomo import MatomoOptions, MatomoQueue
@@ -53,7 +54,8 @@ _RESETS: Mapping[str, Callable[[Any, Any, Lock], SqlReset]] = MappingProxyType(
 def make_probe(options: HostOptions) -> Probe:
     """Make what asks one host; raises ConfigurationError where its files cannot be used."""
     if options.via == "ssh":
-        from healers.probes.ssh import SshProbe  # noqa: PLC0415  paramiko is imported only where a host is asked so
+        with without("invoke"):  # which paramiko would load for a word of ssh_config that is not used: 3 MiB
+            from healers.probes.ssh import SshProbe  # noqa: PLC0415  paramiko is imported only where it is needed
 
         return SshProbe(options)
     return LocalProbe(timeout=options.timeout)

@@ -8,12 +8,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.lab import queuemedic
+from tests.lab.hosts import make_key
 from tests.lab.ports import free_port
 
 DRIVER = "pymysql.connections"
 # Modules from within: the names of packages stand there also where they were only asked for.
 UNUSED = {
-    "alembic.migration",
+    "alembic.runtime.migration",
     "cryptography.hazmat.primitives",
     "markdown_it.main",
     "paramiko.transport",
@@ -34,6 +35,35 @@ def test_watching_a_matomo_takes_nothing_along(tmp_path: Path) -> None:
     imported = {line.rsplit("|")[-1].strip() for line in served.log.splitlines() if line.startswith("import time:")}
     assert DRIVER in imported
     assert UNUSED & imported == set()
+
+
+def test_asking_over_ssh_takes_nothing_along(tmp_path: Path) -> None:
+    """Not what paramiko would load for `Match exec` of ssh_config: 3 MiB."""
+    make_key(tmp_path / "key")
+    shown = make_key(tmp_path / "host_key")
+    (tmp_path / "known_hosts").write_text(f"192.0.2.1 {shown}\n")
+    files = f"key_file={str(tmp_path / 'key')!r}, known_hosts={str(tmp_path / 'known_hosts')!r}"
+    code = (
+        "import sys; from healers.options import HostOptions; from queuemedic.systems import make_probe;"
+        f" make_probe(HostOptions(via='ssh', address='192.0.2.1', user='queuemedic', {files}));"
+        " print('paramiko.transport' in sys.modules, 'invoke.collection' in sys.modules)"
+    )
+    assert _run(code) == "True False"
+
+
+def test_a_new_ledger_takes_nothing_along(tmp_path: Path) -> None:
+    """Not what Mako would load to colour the source of a template that has a fault: 4 MiB."""
+    code = (
+        "import sys; from sqlalchemy import make_url; from exporter.address import Address;"
+        " from healers.ledger import Ledger;"
+        f" Ledger.open(Address(url=make_url('sqlite:///{tmp_path}/ledger.db'))).close();"
+        " print('alembic.runtime.migration' in sys.modules, 'pygments.lexer' in sys.modules)"
+    )
+    assert _run(code) == "True False"
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_who_logs_in_by_a_key_of_the_server_gets_what_that_needs() -> None:

@@ -14,6 +14,7 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from exporter.errors import LedgerError, NoLedger
+from exporter.imports import without
 from exporter.store import Store
 
 VERSION: Final = "0001"
@@ -86,9 +87,10 @@ def _found(connection: Connection, store: Store, *, version: str) -> str | None:
 
 
 def _upgrade(connection: Connection, *, folder: Path, version: str) -> None:
-    from alembic.config import Config  # noqa: PLC0415  takes 0.1 s, and almost every start finds nothing to do
-    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    with without("pygments"):  # which Mako would load to colour what a fault in a template is: 4 MiB
+        from alembic.config import Config  # noqa: PLC0415  takes 0.1 s, and almost every start finds nothing to do
+        from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
+        from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     scripts = ScriptDirectory(str(folder))
     with EnvironmentContext(
