@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt docs site bench soak chaos long mutations lock meltano pythons release
+.PHONY: help demo test check fmt docs site bench soak chaos long audit mutations lock meltano pythons release
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -65,6 +65,9 @@ chaos: $(INSTALLED)  ## Make every fault at random and see that no promise break
 
 long: $(INSTALLED)  ## Run the tests that take minutes each.
 	$(BIN)/pytest -m long
+
+audit: $(INSTALLED)  ## Look up known vulnerabilities of all that is pinned; where PyPI's list is out of reach, say so.
+	$(BIN)/python -m tests.security.audit
 
 mutations: $(INSTALLED)  ## Take out each safety rule, change each alert rule, and see that a test turns red.
 	$(BIN)/python -m tests.mutations
