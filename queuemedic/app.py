@@ -45,6 +45,7 @@ from .building import (
 from .config import Config, QueueSection
 from .healing import PART as HEALS
 from .healing import Healing
+from .interpreter import LOOKS_THROUGH_EVERY, look_through
 from .rounds import Rounds
 from .scheduling import AILING, BEATING, FAILING, HEALING, JITTER, POLLING, Scheduler
 
@@ -203,6 +204,7 @@ class App:
         scheduler.add_job(
             self.healing.forget, "interval", executor=HEALING, days=1, next_run_time=clock.now() + FORGETS_AFTER
         )
+        scheduler.add_job(look_through, "interval", executor=BEATING, seconds=LOOKS_THROUGH_EVERY.total_seconds())
         if beat is not None:
             scheduler.add_job(beat, "interval", executor=BEATING, seconds=beat_seconds, next_run_time=clock.now())
         scheduler.start()
