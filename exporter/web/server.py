@@ -310,6 +310,7 @@ def serve(
         Guard(app, get_access, passwords),
         log_config=None,
         access_log=False,
+        loop="asyncio",  # whatever else is installed
         lifespan="off",
         ws="none",
         server_header=False,
