@@ -181,9 +181,11 @@ look_through() {
 }
 
 # Tell whether a process is sshd's own part of a login, which the kernel lets not even its own account look into. It is
-# a child of root's sshd, as nothing is that was started in the login.
+# sshd too, and a child of root's, as nothing is that was started in the login.
 is_login() {
-    parent=$(awk '$1 == "PPid:" { print $2 }' "$1/status" 2>/dev/null)
+    parent=$(awk '
+        $1 == "Name:" && $2 != "sshd" && $2 != "sshd-session" { exit }
+        $1 == "PPid:" { print $2 }' "$1/status" 2>/dev/null)
     awk '
         $1 == "Name:" { is_sshd = $2 == "sshd" || $2 == "sshd-session" }
         $1 == "Uid:" { is_root = $2 == 0 && $3 == 0 && $4 == 0 && $5 == 0 }

@@ -22,12 +22,23 @@ SECRETIVE = (
 )
 """Becomes the account without being started anew as it, so that the kernel lets nobody look into it."""
 
+ADOPTED = f"""
+import ctypes, os, pathlib, signal
+pathlib.Path("/proc/self/comm").write_text("sshd")
+if not os.fork():
+    pathlib.Path("/proc/self/comm").write_text("meltano")
+    os.setresuid({ACCOUNTS[ACCOUNT]}, {ACCOUNTS[ACCOUNT]}, {ACCOUNTS[ACCOUNT]})
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+signal.pause()
+"""
+"""The same, as a child of root's sshd: that may be the first process of a container, to which all orphans go."""
+
 
 @pytest.fixture
 def host(web: Host) -> Host:
     """A host on which the account of the workers may run the probe."""
     web.write("/etc/probe.sh", SCRIPT.read_text())
-    web.call(["mkfifo", "--mode=644", NEVER])
+    web.call(["sh", "-c", f"test -p {NEVER} || mkfifo --mode=644 {NEVER}"])
     web.write(f"/etc/ssh/lab_keys/{ACCOUNT}", f'restrict,command="sh /etc/probe.sh" {web._public_key}\n')
     return web
 
@@ -58,3 +69,14 @@ def test_the_account_of_the_workers_sees_its_runs_over_ssh(host: Host, tmp_path:
         host.kill(secretive)
         assert ask(probe, fresh=False).runs_visible
     host.kill(pid)
+
+
+def test_only_what_is_sshd_itself_is_its_part_of_a_login(host: Host) -> None:
+    """Whose child it is says nothing of what it is."""
+    options = HostOptions(**host.options(user=ACCOUNT, timeout="20s", pid_namespace="own"))
+    with closing(SshProbe(options)) as probe:
+        assert ask(probe, fresh=False).runs_visible
+        parent = host.spawn([PYTHON, "-I", "-S", "-c", ADOPTED])
+        wait_until(lambda: not ask(probe, fresh=False).runs_visible, within=20, what="it cannot be looked into")
+        host.kill(parent)
+        wait_until(lambda: ask(probe, fresh=False).runs_visible, within=20, what="it is gone with its parent")
