@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "reference" / "guarantees.md"
 TEST = re.compile(r"`(tests/[^`]+)`")
 ROW = re.compile(r"^\| \*\*(\w+)\*\* (.+\.) \| (.+) \|$")
 PROPERTIES: Final = {"I": 13, "E": 16, "A": 12, "H": 4, "R": 6, "U": 3}
-"""How many there are of invariants, evidence, action, ownership, record and upgrade; none of them may be lost from the page."""
+"""How many there are of invariants, evidence, action, ownership, record and upgrade; none may be lost from the page."""
 
 
 def rows() -> list[tuple[str, str]]:
