@@ -42,6 +42,10 @@ WORKERS = 12
 WAITING = 200
 FEW_RESETS = {"max_resets_per_hour": 1_000_000, "breaker": {"max_dead_ratio": 1.0}}
 HEALED = re.compile(r'^queuemedic_heals_total{outcome="reset",queue="q"} (\S+)', re.MULTILINE)
+STARTED = re.compile(r'^queuemedic_host_started_jobs{host=".*",queue="q"} (\S+)', re.MULTILINE)
+MOMENTARY = re.compile(r"^queuemedic_(worker_verdicts|\w+_timestamp_seconds){", re.MULTILINE)
+"""Series that tell of the faults under way: a verdict that nobody has is absent, and so is the time of nothing."""
+
 UP = re.compile(r"^queuemedic_up{.*} 1", re.MULTILINE)
 LIMITS = {"MiB resident": 3.0, "threads": 2.0, "descriptors": 2.0, "series": 10.0}
 """What the line may rise by in the second half."""
@@ -200,15 +204,17 @@ def _sample(world: World, client: Client, minutes: float) -> Sample:
     began = time.perf_counter()
     page = bytes(client.ask(ASKS["text"])).decode()
     took = (time.perf_counter() - began) * 1000
-    pid = world.exporter.pid
+    pid, momentary = world.exporter.pid, len(MOMENTARY.findall(page))
     return {
         "minutes": minutes,
         "MiB resident": resident_mib(pid),
         "threads": threads(pid),
         "descriptors": descriptors(pid),
-        "series": count_series(page.partition("\r\n\r\n")[2]),
+        "series": count_series(page.partition("\r\n\r\n")[2]) - momentary,
+        "series of the moment": momentary,
         "ms of a scrape": took,
         "queues up": len(UP.findall(page)),
+        "jobs started": sum(map(float, STARTED.findall(page))),
         "rows put back": sum(map(float, HEALED.findall(page))),
     }
 
