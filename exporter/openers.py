@@ -2,7 +2,9 @@
 
 The only module that connects. What a session may do is for the server to hold: one that reads is read-only (MySQL,
 MariaDB, PostgreSQL: a read-only transaction; SQLite: `mode=ro`) and sees one state of the data (repeatable read); one
-that writes sees what is committed (read committed), waits `LOCK_SECONDS` for a lock at most, and creates no file.
+that writes sees what is committed (read committed), waits `LOCK_SECONDS` for a lock at most, and creates no file. The
+server ends it when it has said nothing for twice its limit and `IDLE_SECONDS` (PostgreSQL: from 14 on): one that froze,
+or was cut off, must not keep the lock of healers from others for the hours that servers else allow.
 TLS is verified whenever it is asked for: PyMySQL's own `ssl_ca` alone is not, so it gets an `ssl.SSLContext`.
 Only the resolver keeps to limits of its own (resolv.conf).
 """
@@ -40,6 +42,9 @@ class Access(Enum):
 
 CONNECT_SECONDS: Final = 10.0
 LOCK_SECONDS: Final = 1
+# Between two transactions of one pass lies at most a write to a ledger.
+IDLE_SECONDS: Final = 30
+IDLE_SINCE: Final = 140_000
 # A reader of SQLite outside WAL mode keeps writers out; theirs usually give up after 5 s (Python's sqlite3, Meltano).
 LOCKED_SECONDS: Final = 3.0
 # psycopg's binary wheels bring an OpenSSL that does not know where the system keeps its authorities.
@@ -161,6 +166,10 @@ def _open_postgresql(
         connection.isolation_level, connection.read_only = driver.IsolationLevel.REPEATABLE_READ, True
     else:
         connection.isolation_level, connection.read_only = driver.IsolationLevel.READ_COMMITTED, False
+        if connection.info.server_version >= IDLE_SINCE:
+            connection.autocommit = True
+            connection.execute(f"SET idle_session_timeout = '{_idle_seconds(deadline):d}s'").close()
+            connection.autocommit = False
     return connection
 
 
@@ -177,6 +186,11 @@ def _watched(opening: Generator[Any, Any, Any], deadline: Deadline) -> Generator
             descriptor = step[0]
             deadline.abort_by_shutdown(descriptor)
         ready = yield step
+
+
+def _idle_seconds(deadline: Deadline) -> int:
+    """Return how long a session that writes may say nothing."""
+    return 2 * math.ceil(deadline.limit_seconds) + IDLE_SECONDS
 
 
 def _libpq_tls(tls: Tls | None) -> Mapping[str, str]:
@@ -215,6 +229,8 @@ def _open_mysql(
     settings = [*MYSQL_SETTINGS[access]]
     if access is Access.READ:
         settings.append(f"lock_wait_timeout = {seconds:d}")
+    else:
+        settings.append(f"wait_timeout = {_idle_seconds(deadline):d}")
     if "mariadb" in connection.get_server_info().lower():
         settings.append(f"idle_transaction_timeout = {seconds:d}")
     with connection.cursor() as cursor:
