@@ -31,6 +31,7 @@ class Crew:
         self.log.chmod(0o666)
         os.mkfifo(self._orders)
         self.boot, self.is_off = 0, False
+        self._drains = self._is_over = False
         self.host: Host = add_host(lab, name)
         if account is not None:
             key = f'restrict,command="sh /etc/probe.sh" {lab.public_key}\n'
@@ -76,15 +77,16 @@ class Crew:
     def lose_power(self) -> None:
         """Let the host and all on it end at once."""
         self.note("power off")
-        self.is_off = True
+        self.is_off, self._is_over = True, self._drains
         self.host.power_off()
 
     def boot_anew(self) -> None:
-        """Boot, as a machine that has just been switched on, and begin to work again."""
+        """Boot, as a machine that has just been switched on, and begin to work again, unless that was to end."""
         self.host._up_for = timedelta(seconds=1)
         self.host.start()
         self.is_off = False
-        self.start()
+        if not self._drains:
+            self.start()
 
     def note(self, what: str) -> None:
         """Write into the log of the workers what happens to all of them."""
@@ -93,16 +95,17 @@ class Crew:
 
     def drain(self) -> None:
         """Let the workers end what they do, and take nothing more."""
+        self._drains = True
         self.order("drain")
 
     def await_drained(self) -> None:
         """Wait until they have."""
         wait_until(
-            lambda: '"drained"' in self.log.read_text().rpartition('"draining"')[2],
+            lambda: self._is_over or '"drained"' in self.log.read_text().rpartition('"draining"')[2],
             within=END_SECONDS,
             what=f"the workers of {self.name} have ended",
         )
 
     def is_whole(self) -> bool:
         """Whether the crew itself still runs."""
-        return self.host.state(self._pid) not in (None, "Z")
+        return self._is_over or self.host.state(self._pid) not in (None, "Z")

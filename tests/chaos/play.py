@@ -16,7 +16,7 @@ from healers.ledger import Ledger, RecordedReset
 from tests.contracts.ledgers import address_of
 
 from .faults import begin
-from .ground import CONFIRM_AFTER, EVERY, HEAL_AFTER, MATOMO, MELTANO, PER_JOB, Ground
+from .ground import ARCHIVERS, CONFIRM_AFTER, EVERY, HEAL_AFTER, MATOMO, MELTANO, PER_JOB, PIPELINES, Ground
 from .history import Change, read_history
 from .referee import Evidence, Finding, QueueEvidence, Row, Rules, judge, resets
 from .schedule import Fault
@@ -24,6 +24,8 @@ from .truth import Truth, join, read_truth
 
 FEED_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.5
+EARLIER_SECONDS: Final = 8.0
+"""How much earlier pipelines end than archivers: what is left of them has to be silent for long."""
 SLACK_SECONDS: Final = 25.0
 """For a busy machine, and for the rest that a healer takes where its account to write did not answer: 15 s."""
 SILENT_SECONDS: Final = 30.0
@@ -116,6 +118,8 @@ def _make_all(
         heapq.heapify(due)
 
     due += [(fault.at, number, partial(make, fault, number)) for number, fault in enumerate(faults)]
+    due.append((max(0.0, seconds - EARLIER_SECONDS), len(faults), lambda: _drain(ground, PIPELINES)))
+    heapq.heapify(due)
     fed = 0.0
     while due or time.monotonic() < began + seconds:
         now = time.monotonic() - began
@@ -135,10 +139,14 @@ def _feed(ground: Ground) -> None:
             ground.feed()
 
 
+def _drain(ground: Ground, hosts: Sequence[str]) -> None:
+    for host in hosts:
+        ground.crews[host].drain()
+
+
 def _calm_down(ground: Ground) -> float:
     """Let all workers end, and wait until nothing is left started that has to be put back."""
-    for crew in ground.crews.values():
-        crew.drain()
+    _drain(ground, ARCHIVERS)
     for crew in ground.crews.values():
         crew.await_drained()
     for dog in ground.dogs.values():

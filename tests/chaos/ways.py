@@ -1,5 +1,6 @@
 """The ways from one watchdog to its databases: proxies that can be cut, lose replies, or bring them late."""
 
+import threading
 import time
 from contextlib import suppress
 from typing import Final
@@ -10,9 +11,35 @@ COMMITS: Final = {"mariadb": b"\x03COMMIT", "postgresql": b"COMMIT"}
 
 
 class Way(Proxy):
-    """A proxy whose replies may come `late_seconds` late: what is read then is as old, as behind a slow replica."""
+    """A proxy that tells a server nothing while it is cut, not even that a client has hung up.
 
-    late_seconds: float = 0.0
+    Its replies may come `late_seconds` late: what is read then is as old as behind a replica that lags.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.late_seconds = 0.0
+        self._is_mended = threading.Event()
+        super().__init__(target_port)
+
+    def cut_off(self) -> None:
+        """Swallow all that is sent, on old connections and new ones."""
+        self._is_mended.clear()
+        self.mode = Mode.BLACK_HOLE
+
+    def mend(self) -> None:
+        """Let all be as it should; what was swallowed is not sent again."""
+        self.mode, self.late_seconds, self._turning = Mode.FORWARD, 0.0, None
+        self._is_mended.set()
+
+    def close(self) -> None:
+        """End everything."""
+        self.mend()
+        super().close()
+
+    def _pass_requests(self, connection: Connection) -> None:
+        super()._pass_requests(connection)
+        if self.mode is Mode.BLACK_HOLE:
+            self._is_mended.wait()
 
     def _pass_replies(self, connection: Connection) -> None:
         if connection.server is None:
@@ -37,9 +64,9 @@ class Ways:
         self.writing = {server: Way(port) for server, port in ports.items()}
 
     def cut(self) -> None:
-        """Swallow all that is sent, on old connections and new ones."""
+        """Let nothing through any more."""
         for way in self.all():
-            way.mode = Mode.BLACK_HOLE
+            way.cut_off()
 
     def lose_commits(self) -> None:
         """Let the next COMMIT of each server be carried out and not answered, and nothing that comes after it."""
@@ -52,9 +79,9 @@ class Ways:
             way.late_seconds = seconds
 
     def mend(self) -> None:
-        """Let all be as it should; connections of which something was swallowed stay as they are: silent."""
+        """Let all be as it should."""
         for way in self.all():
-            way.mode, way.late_seconds, way._turning = Mode.FORWARD, 0.0, None
+            way.mend()
 
     def all(self) -> list[Way]:
         """Return every way."""
@@ -63,5 +90,4 @@ class Ways:
     def close(self) -> None:
         """End all of them."""
         for way in self.all():
-            way.late_seconds = 0.0
             way.close()
