@@ -37,7 +37,7 @@ NOT_ASKED = (
 def test_dangerous_calls_are_found(package: str) -> None:
     """By the linter of `make check`, with the settings of this project and of any module in a package."""
     code = "".join(f"{line}\n" for line in DANGEROUS.values())
-    command = [Path(sys.executable).with_name("ruff"), "check", "--output-format=concise", "--no-cache"]
+    command = [str(Path(sys.executable).with_name("ruff")), "check", "--output-format=concise", "--no-cache"]
     done = subprocess.run(
         [*command, "--stdin-filename", f"{package}/never.py", "-"],
         check=False,
