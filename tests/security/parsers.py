@@ -118,7 +118,8 @@ def check_web_file(content: bytes) -> None:
 
 WEB = pieces(
     *("tls_server_config", "basic_auth_users", "http_server_config", "headers", "rate_limit", "cert_file", ": ", "\n"),
-    *("\n  ", "{", "}", "[", "]", "-", "$2y$10$", "$2b$99$", "&a", "*a", "'", '"', "#", "!", "0x", "1e9", "~", "null"),
+    *("\n  ", "{", "}", "[", "]", "- ", "$2y$10$", "$2b$99$", "&a ", "*a", "'", '"', "#", "!", "1e9", "~", "null"),
+    '"\\U00110000"',
 )
 
 

@@ -109,7 +109,7 @@ def _included(project: Path, settings: Mapping[str, Any]) -> list[Path]:
     try:
         patterns = [_text(pattern) for pattern in settings.get("include_paths") or ()]
         found = [file for pattern in patterns for file in sorted(project.glob(pattern)) if file.is_file()]
-    except (TypeError, ValueError, NotImplementedError) as cause:
+    except (TypeError, ValueError, NotImplementedError, IndexError) as cause:  # pathlib (3.11) on "."
         raise ConfigurationError(f"{main}: include_paths: {cause}; write patterns of paths in the project") from cause
     return [file for file in dict.fromkeys(found) if file != main]
 
