@@ -132,7 +132,8 @@ class Writer:
         except BaseException as cause:
             if closes or deadline.has_expired or not self._roll_back():
                 self.close()
-            if not isinstance(cause, SQLAlchemyError | OSError | PollTimeout):
+            # Of a garbled answer to COMMIT drivers make errors of any kind; before it such are the block's own.
+            if not isinstance(cause, SQLAlchemyError | OSError | PollTimeout if is_settled else Exception):
                 raise
             error = _error(cause, deadline)
             raise (error if is_settled else Unsettled(str(error))) from cause
@@ -157,7 +158,7 @@ def _naming_key() -> Iterator[None]:
         raise type(cause)(f"healing.write_url: {cause}") from cause
 
 
-def _error(cause: SQLAlchemyError | OSError | PollTimeout, deadline: Deadline) -> ReadError:
+def _error(cause: BaseException, deadline: Deadline) -> ReadError:
     if isinstance(cause, PollTimeout):
         return cause
     limit = timedelta(seconds=deadline.limit_seconds)

@@ -80,6 +80,18 @@ PATHS = (
     "/-/../-/healthy/",
 )
 
+QUERIES = (
+    "hostile=1",
+    "queue=hostile&limit=1e999&limit=-1&limit[]=hostile",
+    "%00hostile",
+    "%ff%fe=hostile",
+    "<script>hostile</script>",
+    "%0d%0aSet-Cookie:%20hostile=1",
+    "hostile&" * 5000,
+    "__proto__[x]=hostile&$where=hostile&';DROP TABLE hostile--",
+    "?#hostile?",
+)
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
@@ -137,6 +149,17 @@ def test_no_path_leads_elsewhere(path: str, served: Serving) -> None:
     assert len(answer) < 8192 + 3 * len(path)
     if not head.startswith(b"HTTP/1.1 400"):
         assert b"x-content-type-options: nosniff" in head.lower()
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
+def test_what_is_asked_for_has_no_parameters(query: str, served: Serving) -> None:
+    """Whatever follows a question mark changes nothing, and is no page of its own to be made and kept."""
+    for path in ("/-/healthy", "/metrics", "/api/v1/queues", "/api/v1/queues/q/attempts", "/queues/q", "/"):
+        request = f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        head, _, body = ask(served, request.encode("latin-1")).partition(b"\r\n\r\n")
+        assert re.match(rb"HTTP/1\.1 (200|400) ", head), head
+        assert not re.search(rb"^(location|set-cookie):", head.lower(), re.MULTILINE)
+        assert b"hostile" not in body
 
 
 @pytest.mark.parametrize(
