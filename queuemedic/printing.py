@@ -26,6 +26,8 @@ WHOLE = frozenset({"at", "started"})
 """Columns that are never broken into lines."""
 PIPED_WIDTH = 1000
 """Columns of what is no terminal: more than any row needs, and a bound for rows that hold very long texts."""
+GAP = 3
+"""Columns of the terminal between two of a table; the first and the last have less beside them."""
 GOOD, BAD, WARNING = "green", "red", "yellow"
 OF_WORKERS = {"alive": GOOD, "dead": BAD, "unknown": WARNING}
 """How what is held of a worker is shown."""
@@ -61,13 +63,34 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, number
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    shown = [[printable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    widths = _fit([columns, *shown], room=make_console().width)
     table = Table(box=SIMPLE_HEAD, pad_edge=True, show_edge=False, header_style="dim")
     for index, name in enumerate(columns):
-        is_number = 0 < index <= numbers
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=name in WHOLE)
-    for row in rows:
-        table.add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_column(name, overflow="fold", no_wrap=name in WHOLE, max_width=widths[index])
+        table.columns[index].justify = "right" if 0 < index <= numbers else "left"
+    for row in shown:
+        table.add_row(*row)
     return table
+
+
+def _fit(rows: Sequence[Sequence[Cell]], *, room: int) -> list[int]:
+    """Return how wide each column may be so that a row fits; a word is broken only where words alone do not fit.
+
+    rich would narrow the widest columns first, whatever the length of their words.
+    """
+    from rich.cells import cell_len
+
+    columns = [[str(cell) for cell in cells] for cells in zip(*rows, strict=True)]
+    widths = [max(map(cell_len, cells)) for cells in columns]
+    words = [max(cell_len(word) for cell in cells for word in cell.split() or [""]) for cells in columns]
+    is_whole = [cells[0] in WHOLE for cells in columns]
+    for least in (words, [1] * len(words)):
+        floors = [width if whole else one for width, whole, one in zip(widths, is_whole, least, strict=True)]
+        while sum(widths) + GAP * len(widths) - 1 > room and widths != floors:
+            widest = max((width, index) for index, width in enumerate(widths) if width > floors[index])[1]
+            widths[widest] -= 1
+    return widths
 
 
 def make_list(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
