@@ -57,7 +57,7 @@ def show(file: Path | None) -> None:
     click.echo(write(load_config(file)), nl=False)
 
 
-@config.command()
+@config.command(short_help="Print a JSON schema for editors.")
 def schema() -> None:
     """Print a JSON schema that lets an editor complete and check the file.
 

@@ -42,7 +42,7 @@ def hosts() -> None:
     """
 
 
-@hosts.command()
+@hosts.command(short_help="Ask every host once, and name those nobody can ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.pass_obj
 def check(file: Path | None, as_json: bool) -> None:
@@ -107,7 +107,7 @@ def _trouble(view: HostView) -> str:
     return f"{view.reason or 'not asked'}: {view.error or ''}"
 
 
-@hosts.command()
+@hosts.command(short_help="Print the script that a host runs when it is asked.")
 def script() -> None:
     """Print the script that a host runs when it is asked; and beside it, on standard error, the authorized_keys line.
 
@@ -119,7 +119,7 @@ def script() -> None:
     click.echo(AUTHORIZED_KEY, err=True)
 
 
-@hosts.command()
+@hosts.command(short_help="Declare a host gone, so that its jobs are orphaned.")
 @click.argument("name", shell_complete=complete_host)
 @click.option("--why", required=True, metavar="TEXT", help="For whoever asks why its jobs were put back.")
 @click.pass_obj
