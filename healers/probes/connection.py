@@ -292,6 +292,8 @@ def explain(error: Exception) -> NoAnswer:
             return NoAnswer(silence=Silence.REFUSED, detail=f"the host opens no session: {text}")
         case EOFError():
             return NoAnswer(silence=Silence.UNREACHABLE, detail="the host ended the connection")
+        case OSError(strerror=str(words)) if words:
+            return NoAnswer(silence=Silence.UNREACHABLE, detail=shown(words))
         case _:
             return NoAnswer(silence=Silence.UNREACHABLE, detail=text)
 
