@@ -22,7 +22,7 @@ from .errors import PollTimeout
 ABORT_AGAIN_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 0.1
 MOST_BYTES: Final = 64 << 20
-"""What a server may send within one deadline; 100,000 started jobs of Matomo are 25 MiB."""
+"""What a server may send within one deadline; 100,000 started jobs of Matomo, the most that are read, are 23 MiB."""
 # include/uapi/linux/tcp.h: tcpi_bytes_received.
 RECEIVED: Final = struct.Struct("128xQ")
 
