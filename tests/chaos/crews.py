@@ -99,12 +99,16 @@ class Crew:
         self.order("drain")
 
     def await_drained(self) -> None:
-        """Wait until they have."""
+        """Wait until they have; who had only just begun is told again."""
         wait_until(
-            lambda: self._is_over or '"drained"' in self.log.read_text().rpartition('"draining"')[2],
-            within=END_SECONDS,
-            what=f"the workers of {self.name} have ended",
+            self._has_drained, within=END_SECONDS, what=f"the workers of {self.name} have ended", every_seconds=0.2
         )
+
+    def _has_drained(self) -> bool:
+        said = self.log.read_text().rpartition('"power off"')[2]
+        if '"draining"' not in said:
+            self.order("drain")
+        return self._is_over or '"drained"' in said
 
     def is_whole(self) -> bool:
         """Whether the crew itself still runs."""

@@ -26,8 +26,11 @@ BAD: Final = "donebad"
 """How the name of a job begins that kills each worker that takes it."""
 SLICE_SECONDS: Final = 0.05
 CRASHES, LEAVES_CHILD, IS_STUBBORN = 0.2, 0.15, 0.5
-CHILD_SECONDS: Final = 3.0
+CHILD_SECONDS: Final = 6.0
+"""Long enough to be put back in vain, if children did not count."""
 WORKS_ON_SECONDS: Final = 8.0
+SHORT_SECONDS, LONG_SECONDS, IS_LONG = (0.3, 2.5), (6.0, 12.0), 0.3
+"""How long a job takes: most of them a moment, some long enough to be put back in vain, if their worker seemed dead."""
 BEAT_SECONDS: Final = 1.0
 
 T = TypeVar("T")
@@ -81,7 +84,7 @@ class Worker:
     def work(self, seconds: float, job: str, *, crashes: bool) -> None:
         """Work for so long, or die at some time within."""
         ends = time.monotonic() + (seconds * self.chance.random() if crashes else seconds)
-        while time.monotonic() < max(ends, self.works_on_until):
+        while time.monotonic() < max(ends, self.works_on_until) and not (self.is_ending and not crashes):
             time.sleep(SLICE_SECONDS)
         if crashes:
             self.crash(job)
@@ -121,7 +124,8 @@ def archive(worker: Worker) -> None:
         worker.say("working", worker=worker.name, job=name)
         child = _leave_child(worker) if worker.chance.random() < LEAVES_CHILD else None
         crashes = name.startswith(BAD) or worker.chance.random() < CRASHES
-        worker.work(worker.chance.uniform(0.3, 2.5), name, crashes=crashes)
+        seconds = worker.chance.uniform(*(LONG_SECONDS if worker.chance.random() < IS_LONG else SHORT_SECONDS))
+        worker.work(seconds, name, crashes=crashes)
         if child is not None:
             os.kill(child, signal.SIGTERM)
             os.waitpid(child, 0)
@@ -161,11 +165,9 @@ def _leave_child(worker: Worker) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        ended: list[int] = []
-        signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
-        while os.getppid() == parent and not ended:
+        while os.getppid() == parent and not worker.is_ending:
             time.sleep(SLICE_SECONDS)
-        if not ended:
+        if not worker.is_ending:
             time.sleep(CHILD_SECONDS)
         worker.say("child ending", worker=worker.name)
         os._exit(0)

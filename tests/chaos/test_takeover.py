@@ -131,8 +131,8 @@ def leader_of(queue: OrphanQueue, instances: list[Instance], ledger: Path | None
 
 
 def pid_of(holder: str) -> int:
-    """Return the pid in the name of an instance, as the ledger has it."""
-    return int("".join(letter for letter in holder.rpartition(":")[2] if letter.isdigit()))
+    """Return the pid in the name of who has a lease: `host:pid/…`."""
+    return int(holder.rpartition(":")[2].partition("/")[0])
 
 
 def kill(leader: Instance) -> None:
