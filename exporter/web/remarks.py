@@ -12,7 +12,7 @@ from enum import IntEnum
 from exporter.showing import Glance
 from exporter.views import HostView, PauseView
 
-from .words import REFUSALS, count, plain, show_number, show_span
+from .words import MODES, REFUSALS, count, plain, show_number, show_span
 
 RUN_LATE_FACTOR = 1.5
 """As in the alert QueuemedicNothingStarted."""
@@ -114,7 +114,8 @@ def _held_back(view: Glance) -> str:
         return ""
     reasons = [(number, REFUSALS.get(reason, reason)) for reason, number in healing.blocked.items() if number]
     reasons.sort(reverse=True)
-    return f"; not put back because {reasons[0][1]}" if reasons else "; being put back"
+    why = reasons[0][1] if reasons else MODES[healing.mode] if healing.mode in ("dry_run", "paused") else None
+    return f"; not put back because {why}" if why else "; being put back"
 
 
 def _waiting(view: Glance, ended_lately: Callable[[], int | None]) -> Iterator[Remark]:

@@ -57,6 +57,16 @@ def healing(**known: Any) -> HealingView:
             ),
         ),
         (
+            a_queue(orphaned=1, healing=healing(mode="dry_run")),
+            Level.BAD,
+            "1 of 3 started jobs orphaned: the worker is proven dead; not put back because healing is rehearsed",
+        ),
+        (
+            a_queue(orphaned=1, healing=healing(mode="paused")),
+            Level.BAD,
+            "1 of 3 started jobs orphaned: the worker is proven dead; not put back because healing is paused",
+        ),
+        (
             a_queue(orphaned=1, healing=healing(mode="disabled")),
             Level.BAD,
             "1 of 3 started jobs orphaned: the worker is proven dead",
