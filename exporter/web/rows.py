@@ -41,7 +41,10 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostRow:
-    """One host: what it says of itself, and what the rows of all queues say of it. `load_ratio` is by processor."""
+    """One host: what it says of itself, and what the rows of all queues say of it. `load_ratio` is by processor.
+
+    What is counted is None where there is nothing to count, and a queue was never read.
+    """
 
     name: str
     is_asked: bool
@@ -50,9 +53,9 @@ class HostRow:
     load: str
     load_ratio: float | None
     memory: str
-    started: int
-    workers: int
-    stuck: int
+    started: int | None
+    workers: int | None
+    stuck: int | None
     oldest: str
 
 
@@ -123,7 +126,9 @@ class _Load:
 def make_hosts(asked: Iterable[HostView], queues: Iterable[Glance]) -> list[HostRow]:
     """Make the rows of hosts: those in trouble first, then those that are asked, then those that are only recorded."""
     loads: defaultdict[str, _Load] = defaultdict(_Load)
+    is_all_read = True
     for queue in queues:
+        is_all_read &= queue.started is not None
         for host, found in queue.hosts.items():
             if found.started:
                 load = loads[host]
@@ -133,13 +138,14 @@ def make_hosts(asked: Iterable[HostView], queues: Iterable[Glance]) -> list[Host
                     load.stuck += sum(found.stuck.values())
                 if found.oldest_age is not None and found.oldest_age > load.oldest:
                     load.oldest = found.oldest_age
-    rows = [_make_host(view.host, view, loads.pop(view.host, _Load())) for view in asked]
+    nothing = _Load() if is_all_read else None
+    rows = [_make_host(view.host, view, loads.pop(view.host, nothing)) for view in asked]
     rows += [_make_host(name, None, load) for name, load in loads.items()]
     rows.sort(key=lambda row: (row.level is not Level.BAD, not row.is_asked, row.level))
     return rows
 
 
-def _make_host(name: str, view: HostView | None, load: _Load) -> HostRow:
+def _make_host(name: str, view: HostView | None, load: _Load | None) -> HostRow:
     ratio = view.load_average / view.processors if view and view.load_average is not None and view.processors else None
     if view is None:
         is_a_host = name not in NOBODY
@@ -158,10 +164,10 @@ def _make_host(name: str, view: HostView | None, load: _Load) -> HostRow:
         load=f"{view.load_average:.2f}" if view and view.load_average is not None else "",
         load_ratio=ratio,
         memory=memory,
-        started=load.started,
-        workers=load.workers,
-        stuck=load.stuck,
-        oldest=show_span(load.oldest.total_seconds() or None),
+        started=load.started if load else None,
+        workers=load.workers if load else None,
+        stuck=load.stuck if load else None,
+        oldest=show_span((load.oldest.total_seconds() if load else 0) or None),
     )
 
 

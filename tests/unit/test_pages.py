@@ -21,7 +21,7 @@ import exporter.web
 from exporter import clock
 from exporter.series import Series
 from exporter.showing import Glance
-from exporter.views import HealsView, HostsView, PauseView, QueuesView, QueueView
+from exporter.views import HealingView, HealsView, HostsView, PauseView, QueuesView, QueueView
 from exporter.web import rendering
 from exporter.web.app import PAGE_HEADERS
 from exporter.web.pages import Pages
@@ -44,6 +44,7 @@ from tests.lab.scenes import (
 DOCS = Path(__file__).parents[2] / "docs"
 PAPERS = {str(file.relative_to(DOCS)): file for file in [*DOCS.glob("*/*.md"), *DOCS.glob("images/*.*")]}
 STUCK: dict[str, Any] = {"verdict": "dead", "verdict_reason": "no_process", "stuck_reason": "over_age"}
+PAUSED = HealingView(mode="paused", breaker_open=False, quarantined=0, blocked={"paused": 1}, passed_at=NOW)
 HOSTILE = (
     "<script>document.title='pwned'</script>",
     '"><img src=x onerror="document.title=\'pwned\'">',
@@ -62,7 +63,9 @@ def a_full_scene(**more: Any) -> Source:
     """Return a fleet in every state."""
     jobs = (a_job("317", host="web02", **STUCK), a_job("318"), a_job("319", verdict=None, verdict_reason=None))
     queues = [
-        a_queue(attempts=jobs, started=3, stuck=1, stuck_reasons={"over_age": 1}, stuck_alive=0, orphaned=1),
+        a_queue(
+            attempts=jobs, started=3, stuck=1, stuck_reasons={"over_age": 1}, stuck_alive=0, orphaned=1, healing=PAUSED
+        ),
         a_dead_queue("mails"),
         a_queue("pipelines", overdue=1),
         a_queue("quiet", waiting=0, started=0, kinds=(), hosts=()),
@@ -279,6 +282,16 @@ def test_every_document_is_listed_and_shipped() -> None:
     images = {f"docs/images/{name}" for name in re.findall(r"\(\.\./images/([\w.-]+)\)", texts)}
     wheel = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert {f"docs/{folder}" for folder in folders} | images <= set(wheel["force-include"])
+
+
+def test_of_hosts_nothing_is_counted_while_queues_are_unread() -> None:
+    """Nobody knows how many jobs a host has: that is no nought."""
+    scene = make_scene([a_dead_queue()], hosts=[a_host()])
+    with client(scene) as asking:
+        text = asking.get("/").text
+    hosts = text.partition('id="hosts"')[2].partition("</section>")[0]
+    for label in ("Started jobs", "Stuck", "Workers"):
+        assert f'data-label="{label}" class="number">–<' in hosts, label
 
 
 def a_large_scene(queues: int) -> Source:
