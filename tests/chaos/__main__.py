@@ -10,7 +10,7 @@ import click
 
 from tests.lab import run
 
-from .ground import TARGETS
+from .ground import LEDGERS, TARGETS
 from .play import Outcome, play
 from .reduce import reduce
 from .report import show
@@ -23,12 +23,21 @@ Play = Callable[[Sequence[Fault]], Outcome]
 @click.option("--seed", default=1, show_default=True, help="What a schedule is drawn from; each run takes the next.")
 @click.option("--seconds", default=60.0, show_default=True, help="How long faults are made, in all runs together.")
 @click.option("--each", default=60.0, show_default=True, help="How long faults are made in one run.")
+@click.option("--ledger", type=click.Choice(LEDGERS), help="Where the ledger is; by default by the seed.")
 @click.option("--reductions", default=12, show_default=True, help="How many shorter schedules are tried on a failure.")
 @click.option("--minutes", default=20.0, show_default=True, help="How long shorter schedules are looked for.")
 @click.option("--verbose", is_flag=True, help="Say each fault as it begins.")
 @click.option("--keep", type=click.Path(path_type=Path), help="A folder for what workers and watchdogs wrote.")
-def main(  # one for each option
-    seed: int, seconds: float, each: float, reductions: int, minutes: float, verbose: bool, keep: Path | None
+def main(
+    *,
+    seed: int,
+    seconds: float,
+    each: float,
+    ledger: str | None,
+    reductions: int,
+    minutes: float,
+    verbose: bool,
+    keep: Path | None,
 ) -> None:
     """Make faults, judge, and on a failure look for the shortest schedule that fails."""
     say = partial(click.echo, err=True) if verbose else _say_nothing
@@ -37,7 +46,9 @@ def main(  # one for each option
     try:
         while seconds > 0:
             spell = min(each, seconds)
-            play_some = partial(play, seed=seed, seconds=spell, say=say)
+            keeps = ledger or LEDGERS[seed % len(LEDGERS)]
+            click.echo(f"the ledger is on {keeps}", err=True)
+            play_some = partial(play, seed=seed, seconds=spell, keeps=keeps, say=say)
             outcome = play_some(make_schedule(seed, seconds=spell, targets=TARGETS), keep=keep)
             click.echo(show(outcome))
             if outcome.broken:

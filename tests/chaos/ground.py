@@ -59,14 +59,26 @@ TARGETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """What faults may befall."""
+LEDGERS: Final = ("sqlite", "mariadb", "postgresql")
 
 
 class Ground:
-    """All that is there for one run; `broken` names what is broken in the watchdogs, `per_hour` their budget."""
+    """All that is there for one run.
+
+    `broken` names what is broken in the watchdogs, `per_hour` is their budget; `heirs_stay` until the very end, who got
+    the pid of another. `keeps` says where the ledger is: on the small disk, or on one of the servers.
+    """
 
     def __init__(
-        self, seed: int, *, broken: str | None = None, per_hour: int = 10_000, heirs_stay: bool = False
+        self,
+        seed: int,
+        *,
+        broken: str | None = None,
+        per_hour: int = 10_000,
+        heirs_stay: bool = False,
+        keeps: str = "sqlite",
     ) -> None:
+        self._keeps = keeps
         self.seed, self.per_hour, self._heirs_stay = seed, per_hour, heirs_stay
         self._undo = ExitStack()
         self._broken = broken
@@ -98,6 +110,9 @@ class Ground:
         watch_meltano(self.postgres, self.runs)
         self.disk = undo.enter_context(small_disk(self.folder / "disk"))
         self.ledger = f"sqlite:///{self.disk / 'ledger.db'}"
+        if self._keeps != "sqlite":
+            server = self.servers[self._keeps]
+            self.ledger = server.root_url(undo.enter_context(server.database()))
         self.resolver = undo.enter_context(silent_resolver())
         self.crews = {name: self._crew(lab, name) for name in (*ARCHIVERS, *PIPELINES)}
         self.meltano_url, self.meltano_write_url = table.url, self.postgres.account(self.runs, MELTANO_GRANTS)

@@ -26,8 +26,8 @@ FEED_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.5
 EARLIER_SECONDS: Final = 8.0
 """How much earlier pipelines end than archivers: what is left of them has to be silent for long."""
-SLACK_SECONDS: Final = 25.0
-"""For a busy machine, and for the rest that a healer takes where its account to write did not answer: 15 s."""
+SLACK_SECONDS: Final = 40.0
+"""For a busy machine, and for the rest that a healer takes where its account to write did not answer: 15 s, or 30."""
 SILENT_SECONDS: Final = 30.0
 """How long a run of Meltano's has to be silent (healers/runs.py)."""
 Due = tuple[float, int, Callable[[], object]]
@@ -64,6 +64,7 @@ def play(
     broken: str | None = None,
     per_hour: int = 10_000,
     heirs_stay: bool = False,
+    keeps: str = "sqlite",
     say: Callable[[str], object] = lambda _: None,
     keep: Path | None = None,
 ) -> Outcome:
@@ -72,7 +73,7 @@ def play(
     What the workers and the watchdogs wrote is copied to `keep`.
     """
     began = time.monotonic()
-    with Ground(seed, broken=broken, per_hour=per_hour, heirs_stay=heirs_stay) as ground:
+    with Ground(seed, broken=broken, per_hour=per_hour, heirs_stay=heirs_stay, keeps=keeps) as ground:
         ground.start()
         say(f"ready after {time.monotonic() - began:.1f} s")
         clock_set = _make_all(faults, ground, seconds=seconds, say=say)
@@ -210,7 +211,8 @@ def _keep(ground: Ground, folder: Path) -> None:
         shutil.copy(ground.folder / f"{dog.name}.page", folder)
     for crew in ground.crews.values():
         shutil.copy(crew.log, folder / f"{crew.name}.log")
-    shutil.copy(ground.disk / "ledger.db", folder)
+    for file in ground.disk.glob("ledger.db*"):
+        shutil.copy(file, folder)
 
 
 def _gather(
