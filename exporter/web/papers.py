@@ -52,7 +52,9 @@ class Papers:
         text = file.read_text("utf-8")
         tokens = self._markdown.parse(text)
         self._mend(tokens, name)
-        return dress(_title(text, name), self._markdown.renderer.render(tokens, self._markdown.options, {}))
+        html = str(self._markdown.renderer.render(tokens, self._markdown.options, {}))
+        # What is wider than the page is scrolled there, by keyboard too.
+        return dress(_title(text, name), html.replace("<pre>", '<pre tabindex="0">'))
 
     def find_image(self, path: str) -> tuple[bytes, str] | None:
         """Return an image and its type."""

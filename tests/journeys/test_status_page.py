@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import bcrypt
@@ -36,6 +37,7 @@ WIDTHS = ((390, False), (1280, True), (320, True), (834, False), (1920, False))
 WORKER = "queuemedic-test-worker"
 TABLE = "CREATE TABLE jobs (id INTEGER PRIMARY KEY, a TEXT DEFAULT (datetime('now')), b TEXT, host TEXT, pid TEXT)"
 
+DOCS = Path(__file__).parents[2] / "docs"
 LAYOUT = (Path(__file__).parent / "layout.js").read_text()
 """What finds, in the page, texts that overlap, are cut, lie outside of it, or have too little contrast."""
 
@@ -134,6 +136,18 @@ def test_the_keyboard_is_enough(browser: Browser) -> None:
         )
         assert browser.run(is_open)
         assert browser.reports == []
+
+
+def test_a_runbook_is_read_by_keyboard_on_a_phone(browser: Browser) -> None:
+    """A command that is too wide is scrolled where it stands, and links in a list are far enough apart for a thumb."""
+    papers = {str(file.relative_to(DOCS)): file for file in DOCS.glob("*/*.md")}
+    with serve_source(a_full_scene(), papers=papers) as address:
+        browser.open(f"{address}/docs/howto/heal", width=390)
+        assert browser.run("[...document.querySelectorAll('pre')].every((one) => one.tabIndex === 0)")
+        assert browser.run("document.querySelectorAll('pre').length") > 5
+        browser.go(f"{address}/docs/")
+        tops = browser.run("[...document.querySelectorAll('.paper li')].map((one) => one.getBoundingClientRect().top)")
+        assert all(later - earlier >= 24 for earlier, later in pairwise(tops))
 
 
 def press(browser: Browser, key: str, code: int) -> None:
