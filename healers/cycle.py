@@ -8,6 +8,7 @@ this pass, or by a later one under the same lock. What cannot be read, or is in 
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from exporter.errors import QueuemedicError
@@ -84,6 +85,7 @@ class Healer:
         self._get_ledger = get_ledger
         self._recorder = recorder
         self._read_moment = read_moment
+        self._began = read_moment()
         self._acting: Acting | None = None
         if reset is not None:
             self._acting = Acting(
@@ -231,13 +233,19 @@ class Healer:
             self._get_ledger,
             self.queue,
             self._options,
-            now=self._read_moment().at,
+            now=self._least_now(),
             counts=counts,
             looks_for_open_intents=acting is not None and acting.may_have_open_intents,
         )
         if acting is not None:
             acting.may_have_open_intents &= brakes.has_open_intents or not brakes.is_usable
         return brakes
+
+    def _least_now(self) -> datetime:
+        """Return the time from which budgets count back: a wall clock that is set forth must refill none."""
+        now = self._read_moment()
+        passed = timedelta(seconds=now.boottime_seconds - self._began.boottime_seconds)
+        return min(now.at, self._began.at + passed)
 
     def _choose(self, candidates: Iterable[Candidate], seen: Seen, order: Order) -> list[Candidate]:
         """Return what is to be planned: not what was put back after the poll that still shows it as started."""

@@ -119,6 +119,7 @@ class Bench:
         self.happens: dict[str, Happens] = {}
         self.healed: list[frozenset[AttemptKey]] = []
         self.at: datetime = of.at if of else NOON
+        self.set_by = timedelta(0)
         self.table: MemoryQueue = of.table if of else MemoryQueue(QUEUE, now=lambda: self.at, signs=SIGNS)
         self.holders: list[MemoryReset] = of.holders if of else []
         self.reset = ToldReset(self)
@@ -173,9 +174,9 @@ class Bench:
     # --- What a pass goes by
 
     def moment(self) -> Moment:
-        """Return this machine's clocks, which agree."""
+        """Return this machine's clocks, which agree but for how far the wall clock was set."""
         seconds = BOOTED_FOR + (self.at - NOON).total_seconds()
-        return Moment(at=self.at, boottime_seconds=seconds, monotonic_seconds=seconds)
+        return Moment(at=self.at + self.set_by, boottime_seconds=seconds, monotonic_seconds=seconds)
 
     def see(
         self, *, polls: bool = True, reasons: Mapping[str, Reason] | None = None, sightings: Sightings | None = None

@@ -77,6 +77,21 @@ def test_a_budget_that_is_used_up_until_the_lock_is_had_refuses(bench: Make) -> 
     assert (outcomes(done), set(reasons(done).values()), one.started()) == ([], {"rate"}, {left})
 
 
+def test_a_wall_clock_that_is_set_refills_no_budget(bench: Make) -> None:
+    """Two hours forth, and two passes later, the hour is not over by the clock that nobody sets."""
+    one = bench(max_resets_per_hour=1)
+    one.orphan(ago="20m")
+    left = one.orphan(ago="10m")
+    assert reasons(run(one)) == {left: "rate"}
+    one.set_by = timedelta(hours=2)
+    assert reasons(run(one)) == {left: "clock"}
+    assert reasons(run(one)) == {left: "rate"}
+    one.set_by = timedelta(0)
+    run(one)
+    one.pass_time(hours=1, seconds=1)
+    assert outcomes(run(one)) == [(left, RESET)]
+
+
 def test_without_the_lock_nothing_is_done(bench: Make) -> None:
     """Another healer has it; each job says so."""
     one = bench()
