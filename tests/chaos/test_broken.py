@@ -9,6 +9,7 @@ from tests.conftest import installed
 from tests.lab.hosts import NotAllowed
 
 from .broken import BREAKAGES
+from .faults import CLOCK_SECONDS
 from .ground import ARCHIVERS, DOGS
 from .play import play
 from .report import show
@@ -16,6 +17,7 @@ from .schedule import Fault
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 SECONDS = 14.0
+AN_HOUR_FORTH = CLOCK_SECONDS.index(3600.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,8 @@ def test_nothing_is_found_where_nothing_is_broken(how: dict[str, Any]) -> None:
     made = (*faults("pid reused"), *faults("watchdog cut off", lasts=3, targets=DOGS, at=11))
     if not how:
         made = (*faults("cut off", lasts=5), *faults("rebooted", lasts=3, at=10))
+    if "per_hour" in how:
+        made += tuple(Fault(kind="watchdog's clock set", target=dog, at=8, lasts=5, pick=AN_HOUR_FORTH) for dog in DOGS)
     with installed():
         try:
             outcome = play(tuple(sorted(made, key=lambda one: one.at)), seed=1, seconds=SECONDS, **how)
