@@ -1,5 +1,6 @@
 """Make the rows of the status page's tables from views: jobs, hosts, heals; pure."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ MARKS: Final[Mapping[str | None, Level]] = MappingProxyType(
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({"none": "no host recorded", "other": "other hosts"})
 FOR_THE_MOMENT: Final = ("unconfirmed", "too_young")
 """Refusals that every job meets on its way back."""
+REASON: Final = re.compile(r" ?\((\w+)\)$")
+"""What ends a refusal's detail where it rests on a verdict: the reason's name."""
 UNLOAD: Final = ("load_average", "processors")
 """Evidence that says nothing about one worker."""
 
@@ -68,6 +71,7 @@ class HealRow:
     at: str
     result: str
     because: str
+    detail: str
 
 
 def make_job(view: AttemptView, *, read_seconds: float = 0.0) -> JobRow:
@@ -187,7 +191,14 @@ def _make_heal(view: HealView, *, now: datetime) -> HealRow:
         at=show_time(view.at, now=now) if view.at else "",
         result=RESULTS.get(view.result or "unknown", view.result or ""),
         because=words or because,
+        detail=_in_words(view.detail),
     )
+
+
+def _in_words(detail: str) -> str:
+    found = REASON.search(detail)
+    words = VERDICTS.get(found[1]) if found else None
+    return f"{detail[: found.start()]}: {words}" if found and words else detail
 
 
 def show_signal(name: str, value: float, *, now: datetime) -> tuple[str, str]:

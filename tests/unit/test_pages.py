@@ -294,6 +294,17 @@ def test_of_hosts_nothing_is_counted_while_queues_are_unread() -> None:
         assert f'data-label="{label}" class="number">–<' in hosts, label
 
 
+def test_why_a_worker_is_unknown_is_said_in_words() -> None:
+    """As beside the started job; a text of somebody's own stays as it is."""
+    told = a_heal(result="refused", refusal="unknown", detail="its worker is unknown (not_asked)")
+    own = a_heal("318", result="refused", refusal="paused", detail="deploying (anna)")
+    with client(make_scene([a_queue()], heals=[told, own])) as asking:
+        text = asking.get("/").text
+    assert "its worker is unknown: its host was not asked yet" in text
+    assert "deploying (anna)" in text
+    assert "not_asked" not in text
+
+
 def a_large_scene(queues: int) -> Source:
     """Return many queues, of which one in a hundred is in trouble; each has a history and jobs."""
     points = a_series(waiting=1000).points()
