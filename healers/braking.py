@@ -12,6 +12,7 @@ from typing import Final
 from exporter.errors import LedgerError, NoLedger
 from exporter.jobs import Attempt, QueueName
 
+from .beliefs import Moment
 from .breaker import BreakerState, Tally, resume, step
 from .ledger import Brakes, Ledger
 from .options import HealingOptions
@@ -35,6 +36,28 @@ class Held:
     def count_resets(self, attempt: Attempt) -> int | None:
         """Return how often the job of an attempt was put back lately."""
         return None if self.resets_by_job is None else self.resets_by_job.get(attempt.natural_key, 0)
+
+
+class BudgetClock:
+    """Tells from when budgets count back: the least that it can be now by the wall clock and the boot clock.
+
+    A wall clock that is set forth must refill no budget. What it said is believed for the longest span that any budget
+    counts, twice that at most, as one that was behind at the start would else hold all resets back for ever.
+    """
+
+    def __init__(self, options: HealingOptions, began: Moment) -> None:
+        self._longest_seconds = max(HOUR, options.max_resets_per_job.within).total_seconds()
+        self._earlier = self._later = began
+
+    def read(self, now: Moment) -> datetime:
+        """Return the instant; raises nothing."""
+        if now.boottime_seconds - self._later.boottime_seconds >= self._longest_seconds:
+            self._earlier, self._later = self._later, now
+        return min(now.at, *(_brought_forward(one, now) for one in (self._earlier, self._later)))
+
+
+def _brought_forward(then: Moment, now: Moment) -> datetime:
+    return then.at + timedelta(seconds=now.boottime_seconds - then.boottime_seconds)
 
 
 NEW_LEDGER: Final = Held(is_usable=True, is_paused=False, resets_last_hour=0, resets_by_job={})

@@ -8,7 +8,6 @@ this pass, or by a later one under the same lock. What cannot be read, or is in 
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from exporter.errors import QueuemedicError
@@ -17,7 +16,7 @@ from exporter.jobs import Attempt, AttemptKey, QueueName
 from .acting import FAILURES_END_PASS, Acting, Work
 from .asking import read_moment
 from .beliefs import Moment, QueueBeliefs
-from .braking import Held, read_brakes, read_pause, step_breaker
+from .braking import BudgetClock, Held, read_brakes, read_pause, step_breaker
 from .breaker import tally
 from .candidates import Candidate
 from .conditions import ClockReading, Polls, compare_clocks, describe_database, follow_polls, read_clocks
@@ -85,7 +84,7 @@ class Healer:
         self._get_ledger = get_ledger
         self._recorder = recorder
         self._read_moment = read_moment
-        self._began = read_moment()
+        self._budget_clock = BudgetClock(options, read_moment())
         self._acting: Acting | None = None
         if reset is not None:
             self._acting = Acting(
@@ -233,19 +232,13 @@ class Healer:
             self._get_ledger,
             self.queue,
             self._options,
-            now=self._least_now(),
+            now=self._budget_clock.read(self._read_moment()),
             counts=counts,
             looks_for_open_intents=acting is not None and acting.may_have_open_intents,
         )
         if acting is not None:
             acting.may_have_open_intents &= brakes.has_open_intents or not brakes.is_usable
         return brakes
-
-    def _least_now(self) -> datetime:
-        """Return the time from which budgets count back: a wall clock that is set forth must refill none."""
-        now = self._read_moment()
-        passed = timedelta(seconds=now.boottime_seconds - self._began.boottime_seconds)
-        return min(now.at, self._began.at + passed)
 
     def _choose(self, candidates: Iterable[Candidate], seen: Seen, order: Order) -> list[Candidate]:
         """Return what is to be planned: not what was put back after the poll that still shows it as started."""

@@ -6,10 +6,13 @@ from datetime import timedelta
 import pytest
 
 from exporter.errors import ReadError
+from healers.beliefs import Moment
+from healers.braking import BudgetClock
 from healers.breaker import BreakerState
+from healers.options import HealingOptions
 from healers.outcomes import Outcome
 from healers.reasons import Reason
-from tests.builders import NOON, a_person
+from tests.builders import BOOTED_FOR, NOON, a_person
 
 from .passes import MINUTE, QUEUE, RESET, Make, outcomes, reasons, run
 
@@ -90,6 +93,24 @@ def test_a_wall_clock_that_is_set_refills_no_budget(bench: Make) -> None:
     run(one)
     one.pass_time(hours=1, seconds=1)
     assert outcomes(run(one)) == [(left, RESET)]
+
+
+def test_a_wall_clock_that_was_behind_at_the_start_holds_budgets_back_for_two_days_at_most() -> None:
+    """And one that is set forth refills none in a day, whenever it is set."""
+
+    def told(*, days: float, is_ahead: timedelta) -> timedelta:
+        """Return how far ahead of the real time budgets are counted from, so long after the start."""
+        now = BOOTED_FOR + days * 86400
+        real = NOON + timedelta(days=days)
+        return clock.read(Moment(at=real + is_ahead, boottime_seconds=now, monotonic_seconds=now)) - real
+
+    year = timedelta(days=365)
+    clock = BudgetClock(HealingOptions(), Moment(at=NOON - year, boottime_seconds=BOOTED_FOR, monotonic_seconds=0))
+    nothing = timedelta(0)
+    assert [told(days=days, is_ahead=nothing) for days in (0.1, 0.9, 1.1, 2.2)] == [-year, -year, -year, nothing]
+    assert [told(days=days, is_ahead=year) for days in (2.3, 3.25, 3.3)] == [nothing, nothing, nothing]
+    assert told(days=3.4, is_ahead=-year) == -year
+    assert told(days=4.5, is_ahead=year) == year
 
 
 def test_without_the_lock_nothing_is_done(bench: Make) -> None:
