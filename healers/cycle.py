@@ -6,7 +6,7 @@ this pass, or by a later one under the same lock. What cannot be read, or is in 
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -26,12 +26,13 @@ from .ledger import Ledger
 from .options import HealingOptions
 from .outcomes import Concluded
 from .plan import Plan, make_plan
-from .reasons import Liveness
+from .reasons import Liveness, Reason
 from .recording import Recorder
 from .refusals import Refusal, RefusalReason, refusal
 from .resets.protocol import Reset
 from .situation import Person, Situation
 from .tallying import Came, HealStatus, note_pass
+from .verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,11 +282,7 @@ class Healer:
         """Count, record and tell what the pass came to."""
         facts = seen.status.reading.facts if seen.status.reading else None
         stuck = facts.stuck if facts else {}
-        told = tuple(
-            one
-            for one in done.plan.refusals
-            if done.candidates[one.key].verdict.value is Liveness.DEAD or one.key in stuck
-        )
+        told = tuple(one for one in done.plan.refusals if _is_told(done.candidates[one.key].verdict, stuck))
         acting = self._acting
         came = Came(
             plan=done.plan,
@@ -305,6 +302,11 @@ class Healer:
         before, now = self.status, self._read_moment().at
         self._recorder.tell(came, before, at=now, fault=fault)
         self.status = note_pass(before, came, self._options, at=now)
+
+
+def _is_told(verdict: Verdict, stuck: Container[AttemptKey]) -> bool:
+    """Tell whether a refusal is counted and recorded: once for an attempt, so not before somebody was asked."""
+    return verdict.value is Liveness.DEAD or (verdict.key in stuck and verdict.reason is not Reason.NOT_ASKED)
 
 
 def _raise(work: Work, person: Person | None) -> None:

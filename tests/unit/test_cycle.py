@@ -9,6 +9,7 @@ from exporter.errors import ReadError
 from healers.beliefs import Moment
 from healers.braking import BudgetClock
 from healers.breaker import BreakerState
+from healers.ledger import RecordedRefusal
 from healers.options import HealingOptions
 from healers.outcomes import Outcome
 from healers.reasons import Reason
@@ -111,6 +112,19 @@ def test_a_wall_clock_that_was_behind_at_the_start_holds_budgets_back_for_two_da
     assert [told(days=days, is_ahead=year) for days in (2.3, 3.25, 3.3)] == [nothing, nothing, nothing]
     assert told(days=3.4, is_ahead=-year) == -year
     assert told(days=4.5, is_ahead=year) == year
+
+
+def test_what_nobody_was_asked_about_yet_is_no_refusal_to_record(bench: Make) -> None:
+    """A refusal is recorded once for an attempt, so it must say what is wrong and not that it is early."""
+    one = bench()
+    job = one.orphan(ago="300m")
+    for reason in (Reason.NOT_ASKED, Reason.UNREACHABLE, Reason.UNREACHABLE):
+        assert reasons(run(one, reasons={job: reason})) == {job: "unknown"}
+    assert one.refusals() == [(job, "unknown")]
+    (told,) = one.ledger.journal.history()
+    assert isinstance(told, RecordedRefusal)
+    assert "unreachable" in told.detail
+    assert one.healer.status.refusals["unknown"] == 1
 
 
 def test_without_the_lock_nothing_is_done(bench: Make) -> None:
