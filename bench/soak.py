@@ -77,7 +77,23 @@ class World:
     exporter: Exporter
     chance: random.Random = field(default_factory=lambda: random.Random(2026))  # noqa: S311 - the same each time
     busy: dict[int, tuple[Host, int]] = field(default_factory=dict)
+    off: Host | None = None
     killed: int = 0
+
+    def power_off(self, host: Host) -> None:
+        """Let a host lose its power, and its workers with it; it is off for longer than a round, as machines are."""
+        for job, (its, _) in list(self.busy.items()):
+            if its is host:
+                del self.busy[job]
+                self.killed += 1
+        host.power_off()
+        self.off = host
+
+    def boot(self) -> None:
+        """Boot the host that is off anew."""
+        if self.off is not None:
+            self.off.reboot()
+            self.off = None
 
     def churn(self) -> None:
         """Let workers begin, end and die, and jobs come and go."""
@@ -90,11 +106,11 @@ class World:
                 del self.busy[job]
                 self.killed += luck >= 0.25
         while len(self.busy) < WORKERS:
-            host = self.chance.choice(self.hosts)
+            host = self.chance.choice([host for host in self.hosts if host is not self.off])
             pid = start_worker(host)
             self.busy[self.site.claim(host.name, pid)] = host, pid
         table = f"{self.site.database}.{TABLE}"
-        # What may not be put back, as its host was another machine for a moment, Matomo itself takes up after a day.
+        # What may not be put back, as nobody saw its worker, Matomo itself takes up after a day.
         self.server.sql(f"DELETE FROM {table} WHERE status = 1 AND ts_started < NOW() - INTERVAL {LEFT_SECONDS} SECOND")
         self.server.sql(f"DELETE FROM {table} WHERE status = 0 AND idinvalidation % 3 = 0 LIMIT 20")
         rows = [{"name": f"done{self.chance.getrandbits(128):032x}"} for _ in range(self.chance.randint(0, 6))]
@@ -185,12 +201,8 @@ def _faults(world: World) -> Iterator[tuple[Callable[[], object], bool]]:
             yield world.server.start, True
             host.kill_connections()
             yield lambda: None, False
-            for job, (its, _) in list(world.busy.items()):
-                if its is host:
-                    del world.busy[job]
-                    world.killed += 1
-            host.reboot()
-            yield lambda: None, False
+            world.power_off(host)
+            yield world.boot, False
             _reload(world)
             yield lambda: None, False
 
