@@ -1,7 +1,6 @@
 """Runs of Meltano on a host that is asked over SSH, as the account that runs them."""
 
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from .healed_queue import NEVER
 
 ACCOUNT = "worker"
 RUN = "5f0c9a52-6b2f-4f5e-9f6c-3d1f5a3d7a11"
+LOG = f"/etc/{RUN}/elt.log"
 SECRETIVE = (
     f"import os, signal; os.setresuid({ACCOUNTS[ACCOUNT]}, {ACCOUNTS[ACCOUNT]}, {ACCOUNTS[ACCOUNT]}); signal.pause()"
 )
@@ -50,13 +50,11 @@ def ask(probe: SshProbe, *, fresh: bool) -> HostAnswer:
     return answer
 
 
-def test_the_account_of_the_workers_sees_its_runs_over_ssh(host: Host, tmp_path: Path) -> None:
+def test_the_account_of_the_workers_sees_its_runs_over_ssh(host: Host) -> None:
     """Also while another is logged in as it; what runs of the account and cannot be looked into hides the runs."""
-    log = tmp_path / RUN / "elt.log"
-    log.parent.mkdir()
-    for folder in (log.parent, tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o777)
-    pid = host.spawn(["sh", "-c", f"exec 9>{log}; read line <{NEVER}"], user=ACCOUNT)
+    host.call(["mkdir", "--parents", "--mode=777", LOG.rpartition("/")[0]])
+    pid = host.spawn(["sh", "-c", f"exec 9>{LOG}; read line <{NEVER}"], user=ACCOUNT)
+    wait_until(lambda: host.call(["cat", LOG]) == "", within=20, what="the run has its log")
     options = HostOptions(**host.options(user=ACCOUNT, timeout="20s", pid_namespace="own"))
     with closing(SshProbe(options)) as probe, closing(SshProbe(options)) as other:
         for fresh in (False, True):
