@@ -136,8 +136,8 @@ def _series(table: Table, scale: Scale) -> None:
         def take_up(page: Page = page, last: QueueStatus = last) -> None:
             page.update(last.name, collect_queue(last))
 
-        def scrape_changed(page: Page = page, last: QueueStatus = last) -> float:
-            take_up(page, last)
+        def scrape_changed(page: Page = page, poller: Poller = pollers[-1]) -> float:
+            poller.poll()  # which counts itself, so that something has changed
             return timed(lambda: page.get(Format.TEXT, False))
 
         subjects: dict[str, Callable[[], float]] = {

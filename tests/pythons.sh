@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$project/.venv/bin/python" -m hatchling build --target wheel --directory "$work/dist" >/dev/null
 # Away from the sources, so that what is imported is what was installed.
-(cd "$project" && cp -R alerts dashboards deploy tests docs README.md CHANGELOG.md LICENSE Makefile pyproject.toml "$work/")
+(cd "$project" && cp -R alerts bench dashboards deploy tests docs README.md CHANGELOG.md LICENSE Makefile pyproject.toml "$work/")
 cd "$work"
 tested=$("$project/.venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 for version in 3.11 3.12 3.13; do
