@@ -13,6 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.lab import matomo, proxy, run
 from tests.lab.hosts import Hosts, NotAllowed
@@ -50,6 +51,11 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         session.config.get_terminal_writer().line("\nleft running, now killed:\n" + "\n".join(left), red=True)
     return result
+
+
+def pytest_runtest_teardown() -> None:
+    """Undo what a command that a test ran in this process has set about events: most show no others than errors."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", autouse=True)
