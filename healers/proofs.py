@@ -122,7 +122,7 @@ def hosts_to_confirm(suspects: Iterable[Suspect], *, seconds: float, confirm_aft
     return frozenset(
         host
         for suspect in suspects
-        if not is_confirmed(suspect, seconds) and seconds - suspect.first.ended_seconds >= confirm_after.total_seconds()
+        if not is_confirmed(suspect, seconds) and _seconds_left(suspect, seconds, confirm_after) <= 0
         for host in suspect.hosts
     )
 
@@ -137,10 +137,15 @@ def seconds_to_proof(
             for suspect in suspects
             if host in suspect.hosts
             and not is_confirmed(suspect, seconds)
-            and (left := suspect.first.ended_seconds + confirm_after.total_seconds() - seconds) > 0
+            and (left := _seconds_left(suspect, seconds, confirm_after)) > 0
         ),
         default=None,
     )
+
+
+def _seconds_left(suspect: Suspect, seconds: float, confirm_after: timedelta) -> float:
+    """Return in how long a second proof counts; 0 or less if one would now."""
+    return confirm_after.total_seconds() - (seconds - suspect.first.ended_seconds)
 
 
 def _follow_one(known: Suspect, new: Suspect, confirm_after: timedelta) -> Suspect:
