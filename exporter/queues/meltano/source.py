@@ -32,9 +32,9 @@ from .options import MeltanoOptions, check_meltano_url
 PROJECT_FILE: Final = "meltano.yml"
 VARIABLE: Final = "MELTANO_DATABASE_URI"
 DEFAULT: Final = "sqlite:///$MELTANO_SYS_DIR_ROOT/meltano.db"
-# core/utils/__init__.py, ENV_VAR_PATTERN.
 MOST_LETTERS: Final = 1 << 20
 MOST_MERGED: Final = 100_000
+# core/utils/__init__.py, ENV_VAR_PATTERN.
 REFERENCE: Final = re.compile(r"(?P<escape>\\)?\$(?:{(?P<curly>\w+)}|(?P<plain>[A-Z][A-Z0-9_]*))")
 
 
