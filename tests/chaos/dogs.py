@@ -58,6 +58,7 @@ class Dog:
         self.ended_by_itself: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._since: float | None = None
+        self._may_answer_from = 0.0
         self._is_stopped = False
         self._has_ended = threading.Event()
         self._port = free_port()
@@ -92,6 +93,7 @@ class Dog:
                 env={**os.environ, "PYTHONPATH": str(self.folder), "LAB_OFF": str(self._off)},
             )
         self.pids.append(self._process.pid)
+        self._may_answer_from = time.monotonic()
         if not self._scraping.is_alive():
             self._scraping.start()
 
@@ -113,7 +115,7 @@ class Dog:
     def thaw(self) -> None:
         """Let it go on."""
         self._running.send_signal(signal.SIGCONT)
-        self._is_stopped = False
+        self._may_answer_from, self._is_stopped = time.monotonic(), False
 
     def page(self) -> str:
         """Return the page it serves."""
@@ -161,7 +163,7 @@ class Dog:
                 self._scrape(client)
 
     def _scrape(self, client: httpx.Client) -> None:
-        """Scrape once; it counts if the program ran all the while, and had answered before."""
+        """Scrape once; it counts if the program ran all the while, and had answered before, or has had long enough."""
         process, since, began = self._process, self._since, time.monotonic()
         fault = ""
         try:
@@ -178,6 +180,8 @@ class Dog:
                 self._since = time.monotonic()
             elif look(process.pid) is None and process.poll() is not None:
                 self.ended_by_itself.append(f"{self.name} ended with {process.returncode}")
+            elif began > self._may_answer_from + START_SECONDS:
+                self.scrapes.failed.append(f"{self.name}: has not answered yet: {fault}")
             return
         if self._since != since:
             return

@@ -22,6 +22,10 @@ table inet lab {
 }
 """
 
+DEVICE: Final = ("dev", "eth0", "root")
+SLOW: Final = ("tc", "qdisc", "add", *DEVICE, "tbf", "rate", "32kbit", "burst", "1600", "latency", "400ms")
+QUICK: Final = ("tc", "qdisc", "delete", *DEVICE)
+
 End = Callable[[], object]
 
 
@@ -58,6 +62,25 @@ def _loss(fault: Fault, ground: Ground) -> End:
     host = ground.crews[fault.target].host
     host._nft(LOSS)
     return host.connect
+
+
+def _refuse(fault: Fault, ground: Ground) -> End:
+    """Let a router say that the host is not there, or the host that nobody listens."""
+    return _partition((Partition.REJECT, Partition.RESET)[fault.pick % 2], fault, ground)
+
+
+def _slow_down(fault: Fault, ground: Ground) -> End:
+    """Let what the host says come at 4 kB a second."""
+    inside = ground.crews[fault.target].host._in_network()
+    subprocess.run([*inside, *SLOW], check=True)
+    return partial(subprocess.run, [*inside, *QUICK], check=True)
+
+
+def _hide(fault: Fault, ground: Ground) -> End:
+    """Let no account but root see the processes of others."""
+    host = ground.crews[fault.target].host
+    host.call(["mount", "-o", "remount,hidepid=2", "/proc"])
+    return partial(host.call, ["mount", "-o", "remount,hidepid=0", "/proc"])
 
 
 def _reboot(fault: Fault, ground: Ground) -> End:
@@ -180,6 +203,9 @@ MAKERS: Final[Mapping[str, Maker]] = MappingProxyType(
         "outbound lost": partial(_partition, Partition.OUT),
         "cut off": partial(_partition, Partition.BOTH),
         "packets lost": _loss,
+        "connections refused": _refuse,
+        "line slow": _slow_down,
+        "processes hidden": _hide,
         "rebooted": _reboot,
         "sshd frozen": _freeze_sshd,
         "connections killed": _kill_connections,

@@ -150,7 +150,7 @@ def _done_twice(evidence: Evidence) -> Iterator[str]:
         for change in queue.changes:
             if change.what == "claimed":
                 holders[change.job] = change.worker
-            elif change.what == "ended" and holders.get(change.job) != change.worker:
+            elif change.what == "ended" and (not change.worker or holders.get(change.job) != change.worker):
                 yield f"{change.name}: ended by {change.worker}, claimed by {holders.get(change.job)}"
 
 
@@ -171,7 +171,12 @@ def _duplicated(evidence: Evidence) -> Iterator[str]:
         yield from (f"{row.job}: came from nowhere" for row in queue.rows if row.job not in _left(queue))
         finished = evidence.truth.finished
         yield from (f"{row.name}: is not finished any more" for row in queue.rows if _is_again(row, finished))
-        yield from (f"{change.name}: changed oddly at {change.at}" for change in queue.changes if change.what == "odd")
+        yield from (f"{one.name}: changed oddly at {one.at}" for one in queue.changes if _is_odd(one, evidence.healers))
+
+
+def _is_odd(change: Change, healers: frozenset[str]) -> bool:
+    """Tell whether a row was changed as nobody may, or put back by who may not."""
+    return change.what == "odd" or (change.what == "reset" and change.account not in healers)
 
 
 def _left(queue: QueueEvidence) -> set[str]:

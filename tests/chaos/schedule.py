@@ -62,6 +62,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "outbound lost": Kind(on="host", lasts=(2, 6), slot="host"),
         "cut off": Kind(on="host", lasts=(2, 6), slot="host"),
         "packets lost": Kind(on="host", lasts=(3, 8), slot="host"),
+        "connections refused": Kind(on="host", lasts=(2, 6), slot="host"),
+        "line slow": Kind(on="host", lasts=(3, 8), slot="host"),
+        "processes hidden": Kind(on="archivers", lasts=(3, 6), slot="host"),
         "rebooted": Kind(on="host", lasts=(3, 6), slot="host"),
         "sshd frozen": Kind(on="host", lasts=(2, 5), slot="host"),
         "connections killed": Kind(on="host", slot="host"),
@@ -101,14 +104,11 @@ def make_schedule(seed: int, *, seconds: float, targets: Targets, kinds: Iterabl
             chance.shuffle(deck)
         name = deck.pop()
         kind = KINDS[name]
-        fault = Fault(
-            kind=name,
-            target=chance.choice(targets[kind.on]),
-            at=round(at, 2),
-            lasts=round(chance.uniform(*kind.lasts), 2),
-            pick=chance.randrange(1000),
-        )
-        if any(_collides(fault, other) or _confuses(fault, other) for other in made):
+        lasts, pick = round(chance.uniform(*kind.lasts), 2), chance.randrange(1000)
+        there = chance.sample(targets[kind.on], len(targets[kind.on]))
+        faults = (Fault(kind=name, target=target, at=round(at, 2), lasts=lasts, pick=pick) for target in there)
+        fault = next((one for one in faults if not any(_clash(one, other) for other in made)), None)
+        if fault is None:
             deck.insert(0, name)
             refused += 1
             at += 0.1
@@ -119,6 +119,10 @@ def make_schedule(seed: int, *, seconds: float, targets: Targets, kinds: Iterabl
             at += chance.uniform(0.2, 2 * EVERY_SECONDS - 0.2)
             refused = 0
     return tuple(made)
+
+
+def _clash(fault: Fault, earlier: Fault) -> bool:
+    return _collides(fault, earlier) or _confuses(fault, earlier)
 
 
 def _confuses(fault: Fault, earlier: Fault) -> bool:

@@ -105,6 +105,8 @@ def with_child(ended_at: float) -> Truth:
 STARTED = Row(job="1", name="job 1", is_started=True)
 OVERLAP = [Work(job="job 1", worker=name, began_at=10, ended_at=20) for name in ("a", "b")]
 TWIN = replace(change(50, "born", worker="feeder", job="2"), name="job 1")
+STRANGE = replace(change(30, "reset"), account="reader")
+TAKEN = (change(50, "born", worker="feeder", job="2"), change(51, "ended", job="2"))
 TWICE_TOLD = (told(29.9), told(30.5, number=2))
 ANOTHER_TOLD = (told(29.9), told(29.9, job="2", number=2))
 BOTH_DEAD = {"a": life("a", 5, 20), "b": life("b", 5, 32)}
@@ -124,6 +126,8 @@ CASES: dict[str, tuple[str, Evidence]] = {
     "gone": (LOST, evidence(replace_truth(finished=set()), changes=STORY[:3])),
     "twice": (ODD, evidence(changes=[*STORY, TWIN], rows=[Row(job="2", name="job 1", is_started=False)])),
     "odd": (ODD, evidence(changes=[*STORY, change(50, "odd", worker="b")])),
+    "put back by another account": (ODD, evidence(changes=[*STORY[:2], STRANGE, *STORY[3:]], recorded=())),
+    "taken away while it waited": (TWICE, evidence(changes=[*STORY, *TAKEN])),
     "stuck": (STUCK, evidence(replace_truth(lives=BOTH_DEAD, finished=set()), changes=STORY[:4], rows=[STARTED])),
     "not in the ledger": (LEDGER, evidence(recorded=())),
     "twice in the ledger": (LEDGER, evidence(recorded=TWICE_TOLD)),
