@@ -4,7 +4,7 @@ The breaker steps at every pass, also where nothing would be reset. It is kept o
 one that was read: what another instance or `resume` changed meanwhile is read and stepped again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +23,10 @@ TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What the ledger says; None where it could not be read, and then `fault` says why."""
+    """What the ledger says; None where it could not be read, and then `fault` says why.
+
+    `resets_by_job` is of the jobs that were asked about, and of them only.
+    """
 
     is_usable: bool = False
     is_paused: bool | None = None
@@ -35,7 +38,7 @@ class Held:
 
     def count_resets(self, attempt: Attempt) -> int | None:
         """Return how often the job of an attempt was put back lately."""
-        return None if self.resets_by_job is None else self.resets_by_job.get(attempt.natural_key, 0)
+        return None if self.resets_by_job is None else self.resets_by_job.get(attempt.natural_key)
 
 
 class BudgetClock:
@@ -60,31 +63,30 @@ def _brought_forward(then: Moment, now: Moment) -> datetime:
     return then.at + timedelta(seconds=now.boottime_seconds - then.boottime_seconds)
 
 
-NEW_LEDGER: Final = Held(is_usable=True, is_paused=False, resets_last_hour=0, resets_by_job={})
-"""A ledger that is not there yet holds nothing back."""
-
-
 def read_brakes(
     get_ledger: Callable[[], Ledger],
     queue: QueueName,
     options: HealingOptions,
     *,
     now: datetime,
-    counts: bool,
+    jobs: Collection[tuple[str, ...]] | None,
     looks_for_open_intents: bool = False,
 ) -> Held:
-    """Read pauses, budgets where it `counts` on them, and whether some pass has left an intent open."""
+    """Read pauses, the budgets of the queue and of these `jobs`, and whether some pass has left an intent open.
+
+    Without `jobs` no budget is read. A ledger that is not there yet holds nothing back.
+    """
     try:
         ledger = get_ledger()
         is_paused, detail = read_pause(ledger, queue)
         has_open = looks_for_open_intents and bool(ledger.journal.open_intents(queue))
         held = Held(is_usable=True, is_paused=is_paused, pause_detail=detail, has_open_intents=has_open)
-        if not counts:
+        if jobs is None:
             return held
-        by_job = ledger.journal.resets_by_job(queue, since=now - options.max_resets_per_job.within)
+        by_job = ledger.journal.resets_by_job(queue, since=now - options.max_resets_per_job.within, jobs=jobs)
         last_hour = ledger.journal.count_resets(queue, since=now - HOUR)
     except NoLedger:
-        return NEW_LEDGER
+        return Held(is_usable=True, is_paused=False, resets_last_hour=0, resets_by_job=dict.fromkeys(jobs or (), 0))
     except LedgerError as error:
         return Held(fault=str(error))
     return replace(held, resets_last_hour=last_hour, resets_by_job=by_job)

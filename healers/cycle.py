@@ -6,7 +6,7 @@ this pass, or by a later one under the same lock. What cannot be read, or is in 
 """
 
 import threading
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -134,7 +134,7 @@ class Healer:
             acting = self._acting
             if acting is None or not acting.may_have_open_intents:
                 return
-            brakes = self._read_ledger(counts=False)
+            brakes = self._read_ledger()
             if brakes.has_open_intents and not acting.rests(self._read_moment()):
                 work = acting.settle()
                 self._tell(
@@ -225,16 +225,18 @@ class Healer:
     def _read_brakes(self, seen: Seen, order: Order) -> Held:
         """Read the budgets only where something may be put back: an idle pass costs the ledger next to nothing."""
         is_idle = all(verdict.value is Liveness.ALIVE for verdict in seen.held.verdicts.values())
-        return self._read_ledger(counts=order.person is not None or not is_idle)
+        if is_idle and order.person is None:
+            return self._read_ledger()
+        return self._read_ledger({attempt.natural_key for attempt in seen.held.watched.started})
 
-    def _read_ledger(self, *, counts: bool) -> Held:
+    def _read_ledger(self, jobs: Collection[tuple[str, ...]] | None = None) -> Held:
         acting = self._acting
         brakes = read_brakes(
             self._get_ledger,
             self.queue,
             self._options,
             now=self._budget_clock.read(self._read_moment()),
-            counts=counts,
+            jobs=jobs,
             looks_for_open_intents=acting is not None and acting.may_have_open_intents,
         )
         if acting is not None:

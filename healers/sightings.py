@@ -19,7 +19,7 @@ Machine: TypeAlias = tuple[QueueName, str]
 Worker: TypeAlias = tuple[QueueName, str, int]
 
 MACHINES_REMEMBERED: Final = 1_000
-WORKERS_REMEMBERED: Final = 4_000
+WORKERS_REMEMBERED: Final = 1_000
 UNSEEN_REMEMBERED: Final = 20_000
 """Of each queue: what is forgotten can only keep a job from being put back, never let one be."""
 

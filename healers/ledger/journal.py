@@ -5,12 +5,12 @@ an intent; `unknown` is not final. Budgets are counted here, so that a restart r
 is known that it reset nothing.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, delete, exists, func, or_, select, update
 
 from exporter.errors import LedgerError
 from exporter.jobs import AttemptKey, JobId, QueueName
@@ -97,19 +97,19 @@ class Journal:
 
     def count_resets(self, queue: QueueName, *, since: datetime) -> int:
         """Count the intents of a queue that may have reset a job."""
-        return sum(self.resets_by_job(queue, since=since).values())
-
-    def resets_by_job(self, queue: QueueName, *, since: datetime) -> Mapping[tuple[str, ...], int]:
-        """Count the intents that may have reset a job, by its natural key."""
-        counted = (
-            select(JOURNAL.c.natural_key, func.count())
-            .outerjoin(OUTCOMES, IS_FINAL)
-            .where(JOURNAL.c.act == Act.INTENT, JOURNAL.c.queue == escape(queue), JOURNAL.c.at >= instant(since))
-            .where(or_(OUTCOMES.c.result.is_(None), OUTCOMES.c.result == Outcome.RESET))
-            .group_by(JOURNAL.c.natural_key)
-        )
         with self._store.reading() as connection:
-            return Counter({tuple(from_text(key)): number for key, number in connection.execute(counted)})
+            return int(connection.execute(_may_have_reset(queue, since, func.count())).scalar_one())
+
+    def resets_by_job(
+        self, queue: QueueName, *, since: datetime, jobs: Iterable[tuple[str, ...]]
+    ) -> Mapping[tuple[str, ...], int]:
+        """Count the intents that may have reset each of these jobs, which are named by their natural keys."""
+        texts = {to_text(job): job for job in jobs}
+        counted = _may_have_reset(queue, since, JOURNAL.c.natural_key, func.count()).group_by(JOURNAL.c.natural_key)
+        numbers = dict.fromkeys(texts.values(), 0)
+        with self._store.reading() as connection:
+            numbers.update((texts[text], number) for text, number in connection.execute(counted) if text in texts)
+        return MappingProxyType(numbers)
 
     def history(
         self, *, queue: QueueName | None = None, since: datetime | None = None, job: JobId | None = None
@@ -219,6 +219,17 @@ def _row(act: Act, item: Any, *, result: str) -> dict[str, Any]:
         "result": result,
         "content": to_text(content),
     }
+
+
+def _may_have_reset(queue: QueueName, since: datetime, *columns: Any) -> Select[Any]:
+    """Select from the intents of a queue that have reset a job, or of which that is not known."""
+    return (
+        select(*columns)
+        .select_from(JOURNAL)
+        .outerjoin(OUTCOMES, IS_FINAL)
+        .where(JOURNAL.c.act == Act.INTENT, JOURNAL.c.queue == escape(queue), JOURNAL.c.at >= instant(since))
+        .where(or_(OUTCOMES.c.result.is_(None), OUTCOMES.c.result == Outcome.RESET))
+    )
 
 
 def _recorded_marks(connection: Connection, act: Act, attempts: Sequence[str]) -> set[tuple[str, str]]:

@@ -128,7 +128,9 @@ def test_budgets_count_what_may_have_been_reset(ledger: Ledger) -> None:
     ledger.journal.rehearse([an_intent(a_key("dry"))])
     assert ledger.journal.count_resets(QUEUE, since=AT) == 3
     since = AT - HOUR
-    assert ledger.journal.resets_by_job(QUEUE, since=since) == {("site", "1"): 3, ("site", "old"): 1}
+    jobs = [("site", "1"), ("site", "old"), ("site", "never")]
+    assert ledger.journal.resets_by_job(QUEUE, since=since, jobs=jobs) == dict(zip(jobs, (3, 1, 0), strict=True))
+    assert ledger.journal.resets_by_job(QUEUE, since=since, jobs=[]) == {}
 
 
 def test_a_refusal_is_recorded_once_per_attempt_and_reason(ledger: Ledger, address: Address) -> None:

@@ -194,8 +194,9 @@ class Dog:
     def is_due(self, held: Held) -> bool:
         """Tell whether it has to put a row back: its worker is dead, was seen alive, and nothing leaves a doubt."""
         has_ended = held.process.ended_at is not None and not held.machine.has_children_of(held.process.pid)
-        counts = self.opened.journal.resets_by_job(QUEUE, since=self.now() - OPTIONS.max_resets_per_job.within)
-        is_quarantined = counts.get((str(held.key.job_id),), 0) >= OPTIONS.max_resets_per_job.resets
+        job, budget = (str(held.key.job_id),), OPTIONS.max_resets_per_job
+        counts = self.opened.journal.resets_by_job(QUEUE, since=self.now() - budget.within, jobs=[job])
+        is_quarantined = counts[job] >= budget.resets
         return has_ended and held.is_clear and self.name in held.seen_by and not is_quarantined
 
     def first_proof(self, key: AttemptKey) -> float | None:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from healers.braking import Held
 from healers.outcomes import Outcome
 from healers.reasons import Reason
-from tests.builders import a_person
+from tests.builders import a_person, an_attempt
 
 from .passes import FAILED, GONE, LOST, QUEUE, RESET, Make, outcomes, reasons, run
 
@@ -33,6 +34,13 @@ def test_a_pause_that_cannot_be_read_is_one(bench: Make) -> None:
     done = run(one)
     assert (reasons(done), one.started(), done.has_lock) == ({job: "ledger"}, {job}, True)
     assert one.did_only("intend", "reset") == []
+
+
+def test_a_job_that_the_ledger_was_not_asked_about_has_no_count() -> None:
+    """It is not one that was never put back."""
+    asked, other = an_attempt("1"), an_attempt("2")
+    held = Held(resets_by_job={asked.natural_key: 0})
+    assert (held.count_resets(asked), held.count_resets(other)) == (0, None)
 
 
 def test_without_a_ledger_nothing_is_done(bench: Make) -> None:
