@@ -79,6 +79,7 @@ class Crew:
         self.note("power off")
         self.is_off, self._is_over = True, self._drains
         self.host.power_off()
+        self.note("is off")
 
     def boot_anew(self) -> None:
         """Boot, as a machine that has just been switched on, and begin to work again, unless that was to end."""

@@ -1,5 +1,6 @@
 """The referee, the schedule and the reduction, by stories that are made up: what is broken is seen, and no more."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from .history import Change
 from .reduce import reduce
 from .referee import CHECKS, Evidence, QueueEvidence, Row, Rules, judge
 from .schedule import KINDS, make_schedule
-from .truth import NEVER, Life, Truth, Work
+from .truth import NEVER, Life, Truth, Work, read_truth
 
 CHECKED = tuple(CHECKS)
 HEALER, PID = "healer", 77
@@ -188,3 +189,17 @@ def test_a_reduction_ends_when_it_has_to() -> None:
     turns = count()
     left = reduce(range(20), lambda some: {3, 17} <= set(some), may_go_on=lambda: next(turns) < 8)
     assert {3, 17} <= set(left)
+
+
+def test_who_is_born_while_a_host_loses_its_power_is_dead_once_it_is_off() -> None:
+    """So is what it left at work."""
+    story: list[dict[str, object]] = [
+        {"at": 1, "what": "born", "worker": "web01.1.1", "pid": 5, "is_idle": False},
+        {"at": 10, "what": "power off"},
+        {"at": 11, "what": "born", "worker": "web01.1.2", "pid": 6, "is_idle": False},
+        {"at": 12, "what": "child born", "worker": "web01.1.2"},
+        {"at": 13, "what": "is off"},
+        {"at": 20, "what": "born", "worker": "web01.2.1", "pid": 5, "is_idle": False},
+    ]
+    lives = read_truth(map(json.dumps, story)).lives
+    assert [life.over_at for life in lives.values()] == [10, 13, NEVER]

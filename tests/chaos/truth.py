@@ -1,7 +1,8 @@
 """What really happened to every worker, by the log of those who watched over it; pure.
 
 Each line was written before what it tells, so a worker is taken for dead from the first line that ends it: it may have
-lived a moment longer, which no proof of its death can be. What a worker left at work counts as its life.
+lived a moment longer, which no proof of its death can be. Whoever is born while a host loses its power is dead once
+it is off. What a worker left at work counts as its life.
 """
 
 import json
@@ -67,9 +68,9 @@ def read_truth(lines: Iterable[str]) -> Truth:
             host = name.split(".")[0]
             life = Life(name=name, host=host, pid=event["pid"], born_at=at, is_idle=event["is_idle"])
             truth.lives[name] = life
-        elif what == "power off":
+        elif what in ("power off", "is off"):
             for life in truth.lives.values():
-                _end(life, at, what)
+                _end(life, at, "power off")
         elif what == "reused":
             truth.reused += 1
         elif name in truth.lives:
