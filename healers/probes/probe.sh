@@ -69,14 +69,16 @@ tell_host() {
     printf 'clock_ticks %s\n' "$(getconf CLK_TCK)"
     printf 'page_bytes %s\n' "$(getconf PAGESIZE)"
     printf 'processors %s\n' "$(getconf _NPROCESSORS_ONLN)"
-    printf 'pid_namespace %s\n' "$(readlink /proc/self/ns/pid)"
+    namespace=$(readlink /proc/self/ns/pid)
+    printf 'pid_namespace %s\n' "$namespace"
     mounts=$(grep ' /proc proc ' /proc/self/mounts)
     # shellcheck disable=SC2086
     set -- ${mounts##*"$newline"}
     printf 'proc_options %s\n' "${4-}"
     read_first /proc/1/stat
     case $first in '1 ('*) printf 'canary 1\n' ;; *) printf 'canary 0\n' ;; esac
-    printf 'uid %s\n' "$(id -u)"
+    uid=$(id -u)
+    printf 'uid %s\n' "$uid"
     printf 'user %s\n' "$(id -un)"
 }
 
@@ -180,6 +182,23 @@ look_through() {
     printf 'looked_through %s\n' "$is_whole"
 }
 
+# Tell whether the kernel lets this account look into a process of its own, or root into any. That it is the account's
+# is not enough: of another group, or with capabilities that the asker has not, it is closed, though the names of its
+# files can be listed; and root may be without capabilities. What has no memory, as a thread of the kernel or a zombie,
+# has no files either, if it has no other threads. Nothing is read of what is opened.
+is_open() {
+    { true <"$1/environ"; } 2>/dev/null && [ -r "$1/fd" ] && return
+    read_first "$1/statm"
+    case $first in '0 '*) ;; *) [ -z "$first" ] && return; return 1 ;; esac
+    set -- "$1"/task/*
+    [ "$#" -le 1 ]
+}
+
+# Tell whether a process is the machine's first, which is nobody's run; in a container it may well be one.
+is_init() {
+    [ "$1 $namespace" = '/proc/1 pid:[4026531836]' ]
+}
+
 # Tell whether a process is sshd's own part of a login, which the kernel lets not even its own account look into. It is
 # sshd too, and a child of root's, as nothing is that was started in the login.
 is_login() {
@@ -205,7 +224,9 @@ tell_runs() {
     done
     set +f
     for folder in /proc/[0-9]*; do
-        if [ -O "$folder" ] && ! [ -r "$folder/fd" ] && [ -d "$folder" ] && ! is_login "$folder"; then is_whole=0; fi
+        if [ "$uid" = 0 ] || [ -O "$folder" ]; then
+            is_open "$folder" || is_init "$folder" || is_login "$folder" || is_whole=0
+        fi
     done
     printf 'section runs\n'
     found=$(printf '%s%s\n' "$words" "$0" |

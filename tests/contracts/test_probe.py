@@ -35,6 +35,17 @@ print(flush=True)
 time.sleep(60)
 """
 
+UNREAPED = """
+import os, time
+if not os.fork():
+    os._exit(0)
+os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+print(flush=True)
+time.sleep(60)
+"""
+GAMES = "--reuid 5 --regid 60 --clear-groups"
+"""An account of which nothing runs."""
+
 
 @pytest.fixture(params=sorted(SHELLS))
 def probe(request: pytest.FixtureRequest) -> LocalProbe:
@@ -81,6 +92,16 @@ def free_pid() -> int:
     latest = int(Path("/proc/loadavg").read_text().split()[-1])
     around = (300 + (latest + highest // 2 + step) % (highest - 300) for step in range(highest))
     return next(pid for pid in around if pid not in used and not Path(f"/proc/{pid}").exists())
+
+
+def public_script(tmp_path: Path) -> Path:
+    """Return the probe's script where every account may read it."""
+    script = tmp_path / "probe.sh"
+    script.write_bytes(SCRIPT.read_bytes())
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to("/tmp/pytest-of-root"):  # noqa: S108
+            folder.chmod(0o755)
+    return script
 
 
 def test_the_host_is_described(probe: LocalProbe) -> None:
@@ -218,14 +239,65 @@ def test_processes_at_work_on_a_run_are_found(probe: LocalProbe, tmp_path: Path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="other accounts take root")
+@pytest.mark.parametrize(
+    ("worker", "asker", "is_seen"),
+    [
+        (GAMES, GAMES, True),
+        (GAMES.replace("60", "65534"), GAMES, False),
+        (f"{GAMES} --inh-caps +net_bind_service --ambient-caps +net_bind_service", GAMES, False),
+        (GAMES, "", True),
+        (GAMES, "--bounding-set -all", False),
+    ],
+    ids=["itself", "of another group", "with capabilities", "seen by root", "not seen by root without capabilities"],
+)
+def test_a_run_that_cannot_be_looked_into_is_not_absent(
+    probe: LocalProbe, tmp_path: Path, worker: str, asker: str, is_seen: bool
+) -> None:
+    """The kernel asks for more than the same account: the same group, and no capabilities that one has not oneself."""
+    log = tmp_path / RUN / "elt.log"
+    log.parent.mkdir()
+    script = public_script(tmp_path)
+    asking = LocalProbe(  # noqa: S604  a path
+        timeout=timedelta(seconds=30), shell=("setpriv", *asker.split(), *probe._command[:-1]), script=script
+    )
+    with running("sh", "-c", f"exec 9>{log}; exec setpriv {worker} sleep 60") as holder:
+        wait_until(lambda: Path(f"/proc/{holder}/comm").read_text() == "sleep\n", within=20, what="it is the account's")
+        answer = ask(asking, runs=frozenset({RUN}))
+        found = {(one.pid, one.trace) for one in answer.traces}
+        assert (answer.runs_visible, (holder, Trace.LOG) in found) == (is_seen, is_seen)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other accounts take root")
+def test_what_has_no_memory_hides_no_run(probe: LocalProbe, tmp_path: Path) -> None:
+    """A zombie, and root's threads of the kernel: nobody can look into them, and there is nothing to see."""
+    script = public_script(tmp_path)
+    asking = LocalProbe(  # noqa: S604  a path
+        timeout=timedelta(seconds=30), shell=("setpriv", *GAMES.split(), *probe._command[:-1]), script=script
+    )
+    with running("setpriv", *GAMES.split(), sys.executable, "-c", UNREAPED, ready=True):
+        assert ask(asking, runs=frozenset({RUN})).runs_visible
+        assert ask(probe, runs=frozenset({RUN})).runs_visible
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other accounts take root")
+def test_a_run_whose_leader_has_ended_is_not_absent(probe: LocalProbe, tmp_path: Path) -> None:
+    """The kernel shows no files of it, although other threads of the process are at work."""
+    script = public_script(tmp_path)
+    asking = LocalProbe(  # noqa: S604  a path
+        timeout=timedelta(seconds=30), shell=("setpriv", *GAMES.split(), *probe._command[:-1]), script=script
+    )
+    with running("setpriv", *GAMES.split(), sys.executable, "-c", LEADERLESS) as leaderless:
+        stat = Path(f"/proc/{leaderless}/stat")
+        wait_until(lambda: ") Z " in stat.read_text(), within=20, what="its leader has ended")
+        assert not ask(asking, runs=frozenset({RUN})).runs_visible
+        assert not ask(probe, runs=frozenset({RUN})).runs_visible
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other accounts take root")
 @pytest.mark.parametrize("hidepid", [1, 2, 4])
 def test_what_is_hidden_is_never_absent(probe: LocalProbe, hidepid: int, tmp_path: Path) -> None:
     """`kill -0` still says that it exists."""
-    script = tmp_path / "probe.sh"
-    script.write_bytes(SCRIPT.read_bytes())
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to("/tmp/pytest-of-root"):  # noqa: S108
-            folder.chmod(0o755)
+    script = public_script(tmp_path)
     shell = " ".join(probe._command[:-1])
     drop = "setpriv --reuid 65534 --regid 65534 --clear-groups"
     hidden = f"mount -t proc -o hidepid={hidepid} proc /proc && exec {drop} {shell} $0"
