@@ -4,22 +4,28 @@ Nothing of this is in the program: a watchdog of a run is started with a `sitecu
 broken stays in its place and is only wrong, so that nobody can tell by counting.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from exporter.deadline import Deadline
+from exporter.jobs import Claim
 from healers import gathering, guards, rules
 from healers.acting import Acting, Work
 from healers.candidates import Candidate
 from healers.guards import quarantine, rate
-from healers.outcomes import Concluded
+from healers.outcomes import Concluded, Outcome
 from healers.reasons import Liveness, Reason
 from healers.resets import locks
+from healers.resets.compare_and_set import SqlReset
 from healers.resets.reconciliation import conclude
+from healers.resets.rows import RowSql
 from healers.rules import Case, Question, Ruling
+from queuemedic.app import App
 
 NEVER_SECONDS: Final = 1e6
+LOOK_SECONDS: Final = 0.05
 
 
 def apply(name: str) -> None:
@@ -89,6 +95,28 @@ def _intend_late() -> None:
     setattr(Acting, "_put_one_back", put_back)  # noqa: B010
 
 
+def _settle_nothing() -> None:
+    setattr(Acting, "_settle", lambda *_: None)  # noqa: B010
+
+
+def _take_a_lost_reply_for_a_failure() -> None:
+    def give_up(_: SqlReset, rows: RowSql, claim: Claim, *, because: str, may_be_written: bool) -> Concluded:  # noqa: ARG001
+        return Concluded(key=claim.key, outcome=Outcome.FAILED, detail=because)
+
+    setattr(SqlReset, "_find_out", give_up)  # noqa: B010
+
+
+def _scrape_only_what_is_up() -> None:
+    find = App.find_page
+
+    def wait_and_find(self: App, *wanted: Any) -> bytes | None:
+        while not all(poller.status.is_up for poller in self.pollers):
+            time.sleep(LOOK_SECONDS)
+        return find(self, *wanted)
+
+    setattr(App, "find_page", wait_and_find)  # noqa: B010
+
+
 def _keep_no_budget() -> None:
     nothing: Callable[..., None] = lambda *_: None  # noqa: E731
     changed = [nothing if guard in (quarantine.refuse, rate.refuse) else guard for guard in guards.GUARDS]
@@ -109,6 +137,9 @@ BREAKAGES: Final[Mapping[str, Callable[[], None]]] = MappingProxyType(
         "one proof is enough": _confirm_at_once,
         "no lock is held": _hold_no_lock,
         "the intent comes late": _intend_late,
+        "no intent is settled": _settle_nothing,
+        "a lost reply is a failure": _take_a_lost_reply_for_a_failure,
+        "scrapes wait for databases": _scrape_only_what_is_up,
         "no budget is kept": _keep_no_budget,
         "nothing has a deadline": _wait_for_ever,
     }

@@ -75,7 +75,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "server restarted": Kind(on="server", slot="server"),
         "server's clock set": Kind(on="mariadb", lasts=(2, 5), slot="clock"),
         # Watchdogs, and their ways to the databases
-        "COMMIT unanswered": Kind(on="watchdog", lasts=(2, 4), slot="way"),
+        "COMMIT unanswered": Kind(on="watchdog", lasts=(3, 6), slot="way"),
         "watchdog cut off": Kind(on="watchdog", lasts=(2, 6), slot="way"),
         "reads late": Kind(on="watchdog", lasts=(3, 6), slot="way"),
         "watchdog killed": Kind(on="watchdog", lasts=(0.5, 3), slot="life"),

@@ -40,6 +40,8 @@ def faults(
 
 FALSE, TWICE = "jobs put back though their worker lived", "jobs in two hands at once"
 STUCK, SOON = "orphans still stuck", "resets sooner than two proofs allow"
+TOLD = "resets that are not once in the ledger"
+LOST_COMMITS = tuple(one for at in (3, 9) for one in faults("COMMIT unanswered", lasts=4, targets=DOGS, at=at))
 HARM = frozenset({TWICE, SOON, "rows duplicated or changed oddly"})
 CASES = (
     Case(broken="the living are judged dead", finds=FALSE, may_find=HARM),
@@ -55,6 +57,18 @@ CASES = (
     Case(broken="one proof is enough", finds=SOON),
     Case(broken="no lock is held", finds="resets without the lock", may_find=frozenset({"intents without outcome"})),
     Case(broken="the intent comes late", finds="resets before their intent"),
+    Case(
+        broken="no intent is settled",
+        finds="intents without outcome",
+        faults=LOST_COMMITS,
+        may_find=frozenset({TOLD}),
+    ),
+    Case(broken="a lost reply is a failure", finds=TOLD, faults=LOST_COMMITS),
+    Case(
+        broken="scrapes wait for databases",
+        finds="scrapes failed",
+        faults=faults("server killed", lasts=8, targets=("mariadb",)),
+    ),
     Case(broken="no budget is kept", finds="budgets exceeded", how=(("per_hour", 5),)),
     Case(
         broken="nothing has a deadline",

@@ -40,7 +40,7 @@ def test_a_change_of_matomo(change: str | None, what: str, mariadb: MariaDb, mat
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (f"{FAIL}, payload = '{{\"error\": \"x\"}}'", "reset"),
+        (f'{FAIL}, payload = \'{{"error": "x"}}\'', "reset"),
         (f"{FAIL}, payload = '{{\"state\": 1}}'", "odd"),
         (f"{FAIL}, job_name = 'x'", "odd"),
         (f"{FAIL}, last_heartbeat_at = now()", "odd"),

@@ -8,6 +8,8 @@ from typing import Final
 from tests.lab.proxy import Connection, Mode, Proxy
 
 COMMITS: Final = {"mariadb": b"\x03COMMIT", "postgresql": b"COMMIT"}
+RESETS: Final = {"mariadb": b"process_id = NULL WHERE (idinvalidation", "postgresql": b", payload) WHERE (id "}
+"""What stands in the statement that puts one row back, and in none of the others of a pass, which are committed too."""
 
 
 class Way(Proxy):
@@ -69,9 +71,9 @@ class Ways:
             way.cut_off()
 
     def lose_commits(self) -> None:
-        """Let the next COMMIT of each server be carried out and not answered, and nothing that comes after it."""
+        """Let the COMMIT of the next reset on each server be carried out, and not answered, nor what comes after it."""
         for server, way in self.writing.items():
-            way.drop_replies_to(COMMITS[server])
+            way.drop_replies_to(COMMITS[server], after=RESETS[server])
 
     def be_late(self, seconds: float) -> None:
         """Let what is read come so late."""

@@ -62,7 +62,7 @@ class Proxy:
         self._target = (target_host, target_port)
         self.swallowed = 0
         """How much was asked in a BLACK_HOLE, and got lost."""
-        self._turning: tuple[bytes, Mode] | None = None
+        self._turning: tuple[tuple[bytes, ...], Mode] | None = None
         self._open: list[Connection] = []
         self._serving: list[threading.Thread] = []
         self._listener = socket.create_server((LOOPBACK, 0))
@@ -74,16 +74,17 @@ class Proxy:
         """How many connections are open."""
         return len(self._open)
 
-    def drop_replies_to(self, marker: bytes) -> None:
+    def drop_replies_to(self, marker: bytes, *, after: bytes = b"") -> None:
         """Turn to DROP_REPLIES with the first request that holds `marker`: it is carried out, and not answered.
 
-        To MySQL the marker of a COMMIT is `\\x03COMMIT`, as each session begins with SET AUTOCOMMIT.
+        One that holds `after` has to come before it. To MySQL the marker of a COMMIT is `\\x03COMMIT`, as each session
+        begins with SET AUTOCOMMIT.
         """
-        self._turning = marker, Mode.DROP_REPLIES
+        self._turning = (after, marker), Mode.DROP_REPLIES
 
     def swallow(self, marker: bytes) -> None:
         """Turn to BLACK_HOLE with the first request that holds `marker`: it never arrives."""
-        self._turning = marker, Mode.BLACK_HOLE
+        self._turning = (marker,), Mode.BLACK_HOLE
 
     def cut(self) -> None:
         """End all open connections at once; new ones are accepted."""
@@ -139,11 +140,20 @@ class Proxy:
             if connection.server is not None:
                 connection.server.close()
 
+    def _turn_at(self, chunk: bytes) -> None:
+        """Turn, if this is the last of the requests that were waited for."""
+        if self._turning is not None:
+            markers, mode = self._turning
+            while markers and markers[0] in chunk:
+                markers = markers[1:]
+            self._turning = (markers, mode) if markers else None
+            if not markers:
+                self.mode = mode
+
     def _pass_requests(self, connection: Connection) -> None:
         with suppress(OSError):
             while chunk := connection.client.recv(CHUNK_BYTES):
-                if self._turning is not None and self._turning[0] in chunk:
-                    self.mode, self._turning = self._turning[1], None
+                self._turn_at(chunk)
                 if self.mode is Mode.BLACK_HOLE:
                     self.swallowed += len(chunk)
                 elif connection.server is not None:
