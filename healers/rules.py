@@ -304,12 +304,14 @@ def _is_child(relative: Relative, case: Case) -> bool:
 def _bears_mark(relative: Relative, case: Case) -> bool:
     """Tell whether marked work is this attempt's: by its owner, else by its job; what it does not say speaks for it.
 
-    A long command line comes cut, perhaps in the middle of the owner's pid, which then is the beginning of one.
+    A long command line comes cut, perhaps before the mark (that of a Java program is behind its class path), or in the
+    middle of the owner's pid, which then is the beginning of one.
     """
     signs = case.signs
     if not signs.child_marks:
         return False
-    if relative.argv and not any(mark in word for mark in signs.child_marks for word in relative.argv):
+    is_told = bool(relative.argv) and not relative.is_cut
+    if is_told and not any(mark in word for mark in signs.child_marks for word in relative.argv):
         return False
     said = [pair for word in relative.argv for pair in parse_qsl(word)]
     owners = [value for name, value in said if name == signs.child_owner]

@@ -57,6 +57,11 @@ class _Stat:
     start_ticks: int
     resident_pages: int
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it is at work: other threads may be, where its first has ended."""
+        return self.state in ENDED and self.threads <= 1
+
 
 @dataclass(slots=True)
 class _Parts:
@@ -174,15 +179,14 @@ def _process(pid: int, parts: _Parts, page_bytes: int) -> ProcessAnswer:
 
 
 def _kin(parts: _Parts, request: Request) -> Iterator[Relative]:
-    """Find the processes whose group or session is an asked pid; one that has ended works no more."""
+    """Find the processes whose group or session is an asked pid: one may be of two; that has ended works no more."""
     for pid, lines in parts.files["relatives", "stat"].items():
         stat = _filtered_stat(lines)
-        if stat is None:
+        if stat is None or stat.has_ended:
             continue
-        for tie, asked in ((Tie.GROUP, stat.group), (Tie.SESSION, stat.session)):
-            if asked in request.pids and asked != pid and stat.state not in ENDED:
+        for asked, tie in {stat.session: Tie.SESSION, stat.group: Tie.GROUP}.items():
+            if asked in request.pids and asked != pid:
                 yield Relative(pid=pid, tie=tie, asked_pid=asked)
-                break
 
 
 def _namespaced(parts: _Parts, request: Request) -> Iterator[Relative]:
@@ -201,14 +205,16 @@ def _marked(parts: _Parts, request: Request, page_bytes: int) -> Iterator[Relati
     for pid, arguments in parts.files["marked", "cmdline"].items():
         stat = _filtered_stat(stats[pid]) if pid in stats else None
         has_mark = any(mark in argument for mark in request.child_marks for argument in arguments)
-        if (has_mark or _is_cut(arguments)) and (stat is None or stat.state not in ENDED):
+        is_cut = _is_cut(arguments)
+        if (has_mark or is_cut) and (stat is None or not stat.has_ended):
             memory = stat.resident_pages * page_bytes if stat else None
-            yield Relative(pid=pid, tie=Tie.MARK, argv=tuple(arguments), memory_bytes=memory)
+            yield Relative(pid=pid, tie=Tie.MARK, argv=tuple(arguments), is_cut=is_cut, memory_bytes=memory)
 
 
 def _traces(parts: _Parts, request: Request) -> Iterator[RunTrace]:
     names = {name: run for run in request.runs for name in (run, UUID(run).hex)}
-    states = {pid: lines[0] for pid, lines in parts.files["states", "stat"].items()}
+    # A name with a break in it may look like a state in any line but the last.
+    states = {pid: lines[-1] for pid, lines in parts.files["states", "stat"].items()}
     kinds = (("runs", "cmdline", Trace.ARGV), ("runs", "environ", Trace.ENVIRONMENT), ("logs", "fd", Trace.LOG))
     for section, kind, trace in kinds:
         for pid, found in parts.files[section, kind].items():

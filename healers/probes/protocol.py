@@ -78,13 +78,14 @@ class Relative:
     """A process found by looking through all of them.
 
     `asked_pid` is its process group or session, or the pid that it has inside a namespace of its own; None for a child
-    mark, whose `argv` says to whom it belongs.
+    mark, whose `argv` says to whom it belongs; what `is_cut` may say more, the mark itself too.
     """
 
     pid: int
     tie: Tie
     asked_pid: int | None = None
     argv: tuple[str, ...] = ()
+    is_cut: bool = False
     memory_bytes: int | None = None
 
 

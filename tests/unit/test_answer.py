@@ -13,6 +13,7 @@ from healers.probes.request import make_nonce, write_request
 NONCE = "0123456789abcdef0123456789abcdef"
 RUN = "01a20202-9c33-7a20-80e4-6f4c3c8e411f"
 REST = "1 4380 4380 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0"
+THREADED = "1 4382 4382 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 2 0"
 REQUEST = Request(
     pids={4380: frozenset({918273}), 4381: frozenset(), 4382: frozenset(), 4383: frozenset()},
     runs=frozenset({RUN}),
@@ -100,6 +101,41 @@ def test_a_whole_answer_is_read() -> None:
         (5301, Trace.ARGV, ""),
         (5302, Trace.FOLDER, ""),
     }
+
+
+def test_a_process_of_the_group_of_one_and_the_session_of_another_belongs_to_both() -> None:
+    """A worker that leads a group may be the child of one that leads the session, and either may end first."""
+    text = ANSWER.replace("5000 (sh) S 1 4382 4382", "5000 (sh) S 1 4383 4382")
+    answer = read(text)
+    assert isinstance(answer, HostAnswer), answer
+    assert {(one.tie, one.asked_pid) for one in answer.relatives if one.pid == 5000} == {
+        (Tie.GROUP, 4383),
+        (Tie.SESSION, 4382),
+    }
+
+
+def test_a_relative_whose_leader_has_ended_is_at_work() -> None:
+    """Its other threads are."""
+    text = ANSWER.replace("5001 (sh) Z 1 4382 4382 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0", f"5001 (sh) Z {THREADED}")
+    answer = read(text)
+    assert isinstance(answer, HostAnswer), answer
+    assert (5001, Tie.GROUP, 4382) in {(one.pid, one.tie, one.asked_pid) for one in answer.relatives}
+
+
+def test_a_command_line_that_is_cut_may_hold_its_mark_behind_the_cut() -> None:
+    """And says that it is cut."""
+    text = ANSWER.replace("/proc/5200/cmdline:climulti:request", f"/proc/5200/cmdline:{'x' * 4092}")
+    answer = read(text)
+    assert isinstance(answer, HostAnswer), answer
+    [marked] = [one for one in answer.relatives if one.tie is Tie.MARK]
+    assert (marked.pid, marked.is_cut) == (5200, True)
+
+
+def test_no_name_is_taken_for_the_state_of_a_run() -> None:
+    """A name with a break in it makes lines of its own, before the true one."""
+    answer = read(ANSWER.replace("/proc/5300/stat:T", "/proc/5300/stat:Z\n/proc/5300/stat:S"))
+    assert isinstance(answer, HostAnswer), answer
+    assert {one.states for one in answer.traces if one.pid == 5300} == {"S"}
 
 
 def test_an_answer_that_is_cut_anywhere_is_none() -> None:

@@ -466,6 +466,7 @@ ENDED = (no_process(), a_process(states="Z", argv=None), a_process(ticks=900_001
         a_child("module=API"),
         a_child(f"{REQUEST.replace('idSite=1', 'idSite=2')}&runid=10"),
         Relative(pid=900, tie=Tie.MARK),
+        Relative(pid=900, tie=Tie.MARK, argv=("java", "-cp", "x" * 4087), is_cut=True),
     ],
 )
 def test_a_child_at_work_keeps_its_job_alive(process: ProcessAnswer, relative: Relative) -> None:
