@@ -1,5 +1,6 @@
 """Where secrets could be left: a core file, a file that everybody may read, a list of processes, a log, an answer."""
 
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,13 @@ from tests.lab.waiting import wait_until
 
 SECRET = "s3cret-of-the-url"
 URL = f"mysql://reader:{SECRET}@127.0.0.1:9/jobs"
+UNEXPECTED = """
+import pymysql.connections
+def fail(connection, *_, password, **others):
+    raise RuntimeError("nobody expects this")
+pymysql.connections.Connection.__init__ = fail
+"""
+"""An error in the middle of the driver, which has the password at hand, as has the code that called it."""
 
 
 @pytest.fixture
@@ -60,6 +68,20 @@ def test_a_secret_from_a_file_is_nowhere_else(tmp_path: Path) -> None:
         shown += [served.log, *(one.out + one.err for one in ran)]
     assert any("127.0.0.1:9" in one for one in shown)
     assert not any(SECRET in one for one in shown)
+
+
+def test_a_traceback_holds_no_secret(tmp_path: Path) -> None:
+    """An error that nobody expects is told with its place in the code, and with nothing of what was at hand there."""
+    (tmp_path / "sitecustomize.py").write_text(UNEXPECTED)
+    (tmp_path / "url").write_text(URL)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    queues = {"lost": {"system": "matomo", "url_file": "url", "tables_prefix": "", **FAST}}
+    config = queuemedic.write_config(tmp_path, queues)
+    with queuemedic.serving(config, tmp_path, environment={"PYTHONPATH": path}) as served:
+        wait_until(lambda: "RuntimeError: nobody expects this" in served.log, within=20, what="a poll has failed")
+        assert "Traceback" in served.log
+        assert ", in fail\n" in served.log
+        assert SECRET not in served.log
 
 
 def test_a_secret_from_the_environment_stays_there_for_all_of_this_account(tmp_path: Path) -> None:
