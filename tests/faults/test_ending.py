@@ -9,6 +9,8 @@ from healers.outcomes import Outcome
 from tests.lab.administrator import Statement
 from tests.lab.hosts import Host, Hosts
 from tests.lab.mariadb import MariaDb
+from tests.lab.postgres import Postgres
+from tests.lab.queuemedic import serving, write_config
 from tests.lab.waiting import wait_until
 
 from .healed_queue import ASKED, QUEUE, SEEN_SECONDS, TABLE, Site, add_host, judged, start_worker
@@ -62,6 +64,41 @@ def test_it_leaves_no_probe_and_no_statement(hosts: Hosts, mariadb: MariaDb, tmp
             served.scrape_until("heals_total", 1, within=SEEN_SECONDS, queue=QUEUE, outcome=Outcome.RESET)
         assert all(one.outcome is not None for one in site.resets(job))
         assert site.row(job)["status"] == 0
+
+
+FOR_EVER = {"mariadb": "BENCHMARK(1000000000000, MD5('a')) = 0", "postgres": "pg_sleep(1000) IS NULL"}
+"""What no server ends by itself: while it sleeps, MariaDB looks whether anybody still waits for it."""
+
+
+@pytest.mark.parametrize("system", FOR_EVER)
+def test_a_poll_that_never_ends_is_left_to_the_server(
+    system: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """It keeps nobody from ending, and when its limit is over the server ends the statement that nobody waits for."""
+    server: MariaDb | Postgres = request.getfixturevalue(system)
+    with server.database() as database:
+        server.sql("CREATE TABLE jobs (id INT PRIMARY KEY, a TIMESTAMP NULL, b TIMESTAMP NULL)", database=database)
+        server.sql("INSERT INTO jobs (id) VALUES (1)", database=database)
+        queue = {
+            "system": "table",
+            "url": server.account(database, ["SELECT ON jobs"]),
+            "from": "jobs",
+            "columns": {"id": "id", "enqueued_at": "a", "started_at": "b"},
+            "waiting_when": FOR_EVER[system],
+            "started_when": "b IS NOT NULL",
+            "poll_timeout": "5s",
+        }
+
+        def is_there() -> bool:
+            found = server.activity() if isinstance(server, Postgres) else server.processlist()
+            return any(one.database == database for one in found)
+
+        with serving(write_config(tmp_path, {"q": queue}), tmp_path) as served:
+            wait_until(is_there, within=SEEN_SECONDS, what="the server is asked")
+            began = time.monotonic()
+            assert served.stop() == 0
+            assert time.monotonic() - began < ENDS_SECONDS
+        wait_until(lambda: not is_there(), within=2 * LIMIT_SECONDS, what="the server has ended the statement")
 
 
 def is_sleeping(host: Host) -> bool:
