@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "about" / "threat-model.md"
 TEST = re.compile(r"`(tests/[^`]+)`")
 HEAD = "| They could | What stops them | What is left | Proven by |"
 WHO: Final = {
-    "Who may write rows of a watched table": 8,
+    "Who may write rows of a watched table": 9,
     "Who owns a host that is asked, or an account on it": 7,
     "Who owns the database server, or answers in its place": 7,
     "Who sits on the network": 5,
