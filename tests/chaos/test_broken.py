@@ -41,7 +41,8 @@ def faults(
 FALSE, TWICE = "jobs put back though their worker lived", "jobs in two hands at once"
 STUCK, SOON = "orphans still stuck", "resets sooner than two proofs allow"
 TOLD = "resets that are not once in the ledger"
-LOST_COMMITS = tuple(one for at in (3, 9) for one in faults("COMMIT unanswered", lasts=4, targets=DOGS, at=at))
+LOST_COMMITS = faults("COMMIT unanswered", lasts=12, targets=DOGS, at=1)
+"""For so long that what became of a reset cannot be found out at once either."""
 HARM = frozenset({TWICE, SOON, "rows duplicated or changed oddly"})
 CASES = (
     Case(broken="the living are judged dead", finds=FALSE, may_find=HARM),
