@@ -18,7 +18,7 @@ from typing import Final
 from exporter.collector import Reading
 from exporter.jobs import AttemptKey, Claim, QueueName, WorkerSigns
 
-from .machines import Doubt
+from .machines import Doubt, add_boot, add_machine
 from .probes.protocol import HostAnswer, NoAnswer, Silence
 from .proofs import Proof, Suspect, follow, hosts_to_confirm, keep_claimed, prove, seconds_to_proof
 from .reasons import Liveness, Reason
@@ -99,7 +99,7 @@ class Beliefs:
             attempts = {
                 key: merge(known.attempts[key], one) for key, one in learned.attempts.items() if key in known.attempts
             }
-            boots = {host: one for host, one in learned.boots.items() if host not in known.boots}
+            boots = {host: add_boot(known.boots.get(host, ()), one) for host, one in learned.boots.items()}
             self._learn(replace(learned, attempts=attempts, boots=boots, gone=frozenset()))
             self._said_otherwise += 1
 
@@ -153,14 +153,20 @@ class Beliefs:
             try:
                 remember(learned)
             except BaseException:
-                with self._lock:
-                    holder = self._heir or self
-                    later, holder._unkept = holder._unkept.as_one(), Unkept()
-                    holder._unkept.add(replace(learned, gone=frozenset()))
-                    holder._unkept.add(later)
+                self._keep_later(replace(learned, gone=frozenset()))
                 raise
         finally:
             self._keeping.release()
+
+    def _keep_later(self, learned: Learned) -> None:
+        """Hand this on with the next that is kept, before all that was learned since, or have the heir do so."""
+        with self._lock:
+            if self._heir is not None:
+                self._heir._keep_later(learned)
+                return
+            later, self._unkept = self._unkept.as_one(), Unkept()
+            self._unkept.add(learned)
+            self._unkept.add(later)
 
     def adopt(self, kept: Sightings) -> None:
         """Take up what an earlier run has seen, beneath what was seen since; all is judged anew in its light."""
@@ -171,8 +177,12 @@ class Beliefs:
                 for name in host.names & kept.retired.keys()
                 if host.name in self._answered_at and self._answered_at[host.name] > kept.retired[name].at
             )
+            heard = self.sightings.boots
+            boots = {host: add_machine(one, heard[host]) for host, one in kept.boots.items() if host in heard}
             self.sightings = self.sightings.on_top_of(kept)
-            self._learn(Learned(returned=returned))
+            if self._heir is not None:
+                self._heir.adopt(kept)
+            self._learn(Learned(returned=returned, boots=boots))
             self._doubt(lambda _: True)
 
     def retire(self, retired: Mapping[str, Retired]) -> None:

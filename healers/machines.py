@@ -94,6 +94,22 @@ def follow_boots(boots: tuple[Boot, ...], heard: Heard, answer: HostAnswer) -> t
     return _keep_some((*boots, now))
 
 
+def add_boot(boots: tuple[Boot, ...], heard: tuple[Boot, ...]) -> tuple[Boot, ...]:
+    """Return the boots of a host with the last that another asker of it has heard, if that is a new one."""
+    if not boots or any(boot.name == heard[-1].name for boot in boots):
+        return boots or heard
+    return _keep_some((*boots, heard[-1]))
+
+
+def add_machine(boots: tuple[Boot, ...], heard: tuple[Boot, ...]) -> tuple[Boot, ...]:
+    """Return the boots of a host with the last that was heard of another machine than theirs; of a reboot, without.
+
+    Whether it was a reboot told its uptime at the time, and tells the next answer.
+    """
+    others = [boot for boot in heard if boot.machine_id != boots[-1].machine_id]
+    return _keep_some((*boots, *others[-1:]))
+
+
 def _keep_some(boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
     """Return the boots without those that are too many: reboots first, as they hold nothing back; changes do."""
     while len(boots) > BOOTS_KEPT:

@@ -186,6 +186,20 @@ def test_a_reboot_before_the_ledger_could_be_opened_is_known_from_it() -> None:
     assert verdicts(beliefs) == {attempt.key: "dead host_rebooted"}
 
 
+def test_another_machine_that_answered_before_the_ledger_could_be_opened_is_known() -> None:
+    """The job of the earlier run may be at work on it, though the first machine has the name again."""
+    beliefs = Beliefs([WEB1], sightings=PROVEN)
+    attempt = an_attempt(started_for="10m")
+    take(beliefs, attempt)
+    ask(beliefs, an_answer(no_process(), machine_id="a" * 32, boot_id="boot-2", uptime="9h"), at="10s")
+    before = Boot(machine_id=MACHINE, boot_id="boot-1", first_at=NOON - timedelta(days=1), last_at=NOON)
+    known = AttemptSighting(first_seen_at=NOON, asked_at=NOON, boots=(before.name,))
+    beliefs.adopt(Sightings(attempts={attempt.key: known}, boots={"web1": (before,)}, proven=PROVEN.proven))
+    for at in ("25s", "60s"):
+        ask(beliefs, an_answer(no_process()), at=at)
+        assert verdicts(beliefs) == {attempt.key: "unknown two_machines"}
+
+
 def test_a_host_that_answered_before_the_ledger_was_open_is_not_retired() -> None:
     """And the ledger is told so."""
     beliefs = Beliefs([WEB1], sightings=PROVEN)
@@ -252,6 +266,29 @@ def test_an_earlier_asker_takes_no_boot_away() -> None:
     assert [boot.boot_id for boot in anew.sightings.boots["web1"]] == ["boot-1", "boot-2"]
 
 
+def test_another_machine_that_an_earlier_asker_has_heard_is_known() -> None:
+    """A job may have begun on it, and nobody is left to ask about it once the first machine has the name again."""
+    beliefs, attempt = Beliefs([WEB1], sightings=PROVEN), an_attempt(started_for="1m")
+    take(beliefs)
+    ask(beliefs, an_answer(), at="1s")
+    anew = beliefs.begin_anew([WEB1])
+    take(anew)
+    ask(anew, an_answer(), at="9s")
+    ask(beliefs, an_answer(machine_id="a" * 32, boot_id="boot-2", uptime="9h"), at="10s")
+    take(anew, attempt, at="2m")
+    for at in ("2m", "3m", "4m"):
+        ask(anew, an_answer(no_process()), at=at)
+        assert verdicts(anew) == {attempt.key: "unknown two_machines"}
+
+
+def test_what_is_remembered_late_is_not_lost_to_other_hosts() -> None:
+    """The ledger may open at the very moment in which other hosts are configured."""
+    beliefs = Beliefs([WEB1])
+    anew = beliefs.begin_anew([WEB1])
+    beliefs.adopt(PROVEN)
+    assert set(anew.sightings.proven) == {(QUEUE, MACHINE)}
+
+
 def test_what_an_earlier_asker_is_told_while_a_round_is_judged_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker was seen on the machine that had the name before."""
     beliefs, attempt = Beliefs([WEB1], sightings=PROVEN), an_attempt(started_for="1m")
@@ -273,20 +310,22 @@ def test_what_an_earlier_asker_is_told_while_a_round_is_judged_is_judged_by(monk
     assert verdicts(anew) == {attempt.key: "unknown two_machines"}
 
 
-def test_what_could_not_be_kept_before_other_hosts_were_configured_is_kept_after() -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_could_not_be_kept_before_other_hosts_were_configured_is_kept_after(times: int) -> None:
     """The ledger failed while the hosts changed."""
     beliefs = Beliefs([WEB1])
     take(beliefs, an_attempt())
 
     def fail(_: Learned) -> None:
-        heirs.append(beliefs.begin_anew([WEB1]))
+        for _time in range(times):
+            heirs.append(heirs[-1].begin_anew([WEB1]))
         raise OSError("full")
 
-    heirs: list[Beliefs] = []
+    heirs = [beliefs]
     with pytest.raises(OSError, match="full"):
         beliefs.keep(fail)
     kept: list[Learned] = []
-    heirs[0].keep(kept.append)
+    heirs[-1].keep(kept.append)
     assert set(kept[0].attempts) == {an_attempt().key}
 
 
