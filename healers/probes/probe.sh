@@ -239,7 +239,7 @@ tell_runs() {
     found=$(ls -ln /proc/[0-9]*/fd 2>/dev/null | awk -v runs="$runs" -v own="$$" '
         BEGIN { count = split(runs, run, " ") }
         /^\/proc\/[0-9]+\/fd:$/ { split($0, part, "/"); pid = part[3]; if (pid == own) print "/proc/" pid "/fd:"; next }
-        /\/elt\.log( \(deleted\))?$/ {
+        /\/elt\.log/ { # also one that was renamed since
             for (i = 1; i <= count; i++)
                 if (index($0, "/" run[i] "/elt.log")) print "/proc/" pid "/fd:" run[i]
         }')

@@ -236,6 +236,9 @@ def test_processes_at_work_on_a_run_are_found(probe: LocalProbe, tmp_path: Path)
         found = {(one.pid, one.trace) for one in answer.traces}
         assert {(holder, Trace.LOG), (named, Trace.ENVIRONMENT), (plugin, Trace.FOLDER)} <= found
         assert (named, Trace.LOG) not in found
+        log.rename(log.with_suffix(".log.1"))
+        rotated = ask(probe, runs=frozenset({RUN}))
+        assert (holder, Trace.LOG) in {(one.pid, one.trace) for one in rotated.traces}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="other accounts take root")
