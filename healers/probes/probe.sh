@@ -187,7 +187,7 @@ look_through() {
 # files can be listed; and root may be without capabilities. What has no memory, as a thread of the kernel or a zombie,
 # has no files either, if it has no other threads. Nothing is read of what is opened.
 is_open() {
-    { true <"$1/environ"; } 2>/dev/null && [ -r "$1/fd" ] && return
+    { true <"$1/environ"; } 2>/dev/null && return
     read_first "$1/statm"
     case $first in '0 '*) ;; *) [ -z "$first" ] && return; return 1 ;; esac
     set -- "$1"/task/*
