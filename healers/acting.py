@@ -195,7 +195,7 @@ class Acting:
                 rest = [one for one in (candidate, *waiting) if one.attempt.key not in tried]
                 work.refusals += [refusal(one, RefusalReason.LEDGER, str(cause)) for one in rest]
                 return
-            done += concluded.outcome is Outcome.RESET
+            done += concluded.counts
             failures += concluded.outcome in (Outcome.FAILED, Outcome.UNKNOWN)
             if failures == failures_end:
                 work.fault = concluded.detail

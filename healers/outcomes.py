@@ -27,11 +27,20 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concluded:
-    """How a reset ended; `detail` is for people, and is empty where there is nothing to say."""
+    """How a reset ended; `detail` is for people, and is empty where there is nothing to say.
+
+    `may_be_written`: the row has moved on, and was perhaps put back before; budgets count that.
+    """
 
     key: AttemptKey
     outcome: Outcome
     detail: str = ""
+    may_be_written: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has put the row back, as far as can be told."""
+        return self.outcome is Outcome.RESET or self.may_be_written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,13 +81,17 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedReset:
-    """An intent as the journal has it, and what became of it: nothing is known where `outcome` is None."""
+    """An intent as the journal has it, and what became of it: nothing is known where `outcome` is None.
+
+    `may_be_written`: the outcome leaves open whether the job was put back before it moved on.
+    """
 
     number: IntentId
     intent: Intent
     outcome: Outcome | None = None
     detail: str = ""
     concluded_at: datetime | None = None
+    may_be_written: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,9 @@ from .tables import HEAD, JOURNAL
 
 PAGE: Final = 200
 FORGET_AT_ONCE: Final = 5000
+MAY_BE_WRITTEN: Final = "may_be_written"
+"""In the place of an outcome that leaves open whether its job was put back."""
+
 T = TypeVar("T")
 OUTCOMES: Final = JOURNAL.alias("outcomes")
 IS_FINAL: Final = and_(
@@ -66,8 +69,9 @@ class Journal:
             if connection.execute(select(OUTCOMES.c.number).join(JOURNAL, IS_FINAL).where(is_it)).first():
                 return False
             content = {"outcome": concluded.outcome, "detail": concluded.detail, "at": instant(at)}
+            result = MAY_BE_WRITTEN if concluded.may_be_written else concluded.outcome
             kept = {name: intent[name] for name in ("queue", "job", "attempt", "natural_key")}
-            row = {"act": Act.OUTCOME, "at": instant(at), "intent": intent_id, "result": concluded.outcome, **kept}
+            row = {"act": Act.OUTCOME, "at": instant(at), "intent": intent_id, "result": result, **kept}
             chain.append(connection, [{**row, "content": to_text(content)}])
         return True
 
@@ -228,7 +232,7 @@ def _may_have_reset(queue: QueueName, since: datetime, *columns: Any) -> Select[
         .select_from(JOURNAL)
         .outerjoin(OUTCOMES, IS_FINAL)
         .where(JOURNAL.c.act == Act.INTENT, JOURNAL.c.queue == escape(queue), JOURNAL.c.at >= instant(since))
-        .where(or_(OUTCOMES.c.result.is_(None), OUTCOMES.c.result == Outcome.RESET))
+        .where(or_(OUTCOMES.c.result.is_(None), OUTCOMES.c.result.in_((Outcome.RESET, MAY_BE_WRITTEN))))
     )
 
 
@@ -272,6 +276,7 @@ def _reset(row: RowMapping, outcome: RowMapping | None) -> RecordedReset:
         outcome=Outcome(content["outcome"]),
         detail=content["detail"],
         concluded_at=read_instant(content["at"]),
+        may_be_written=outcome["result"] == MAY_BE_WRITTEN,
     )
 
 

@@ -43,7 +43,9 @@ JOURNAL: Final = Table(
     Index("queuemedic_journal_at", "at"),
     **OPTIONS,
 )
-"""`intent`: of an outcome, the number of what was intended. `result`: an outcome or a reason to refuse."""
+"""`intent`: of an outcome, the number of what was intended. `result`: an outcome or a reason to refuse.
+
+It is `may_be_written` where an outcome leaves open whether the job was put back."""
 
 HEAD: Final = Table(
     "queuemedic_journal_head",

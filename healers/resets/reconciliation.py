@@ -9,6 +9,7 @@ from exporter.jobs import Claim
 from ..outcomes import Concluded, OriginalRow, Outcome
 
 UNCHANGED = "the row is as it was"
+MOVED_ON = "whether the row was put back before it moved on cannot be told"
 
 
 def conclude(claim: Claim, row: OriginalRow | None, *, may_be_written: bool, because: str = "") -> Concluded:
@@ -18,13 +19,13 @@ def conclude(claim: Claim, row: OriginalRow | None, *, may_be_written: bool, bec
     might, that cannot be told, and makes no difference to the row. A row that has been claimed anew, or is gone, may
     have been reset before; what it is now is all that can be said.
     """
-    if row is None:
-        return Concluded(key=claim.key, outcome=Outcome.GONE, detail=because)
-    if row.is_started and row.claim == claim:
+    if row is not None and row.is_started and row.claim == claim:
         return Concluded(key=claim.key, outcome=Outcome.FAILED, detail=because or UNCHANGED)
-    if may_be_written and row.is_put_back:
+    if row is not None and may_be_written and row.is_put_back:
         return Concluded(key=claim.key, outcome=Outcome.RESET, detail=because)
-    return Concluded(key=claim.key, outcome=Outcome.LOST_RACE, detail=because)
+    outcome = Outcome.GONE if row is None else Outcome.LOST_RACE
+    detail = f"{because}; {MOVED_ON}" if may_be_written and because else because
+    return Concluded(key=claim.key, outcome=outcome, detail=detail, may_be_written=may_be_written)
 
 
 def reconcile(claim: Claim, row: OriginalRow | None) -> Concluded:

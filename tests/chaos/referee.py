@@ -20,7 +20,6 @@ from .truth import Life, Truth
 TOLERANCE_SECONDS: Final = 0.05
 LONGEST_RESET_SECONDS: Final = 120.0
 MOST_EXAMPLES: Final = 5
-MOVED_ON: Final = frozenset({Outcome.LOST_RACE, Outcome.GONE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +222,7 @@ def _not_once(evidence: Evidence) -> Iterator[str]:
         done[one.queue][one.change.job] += 1
     for name, queue in evidence.queues.items():
         told = Counter(str(one.intent.key.job_id) for one in _told(queue))
-        moved = Counter(str(one.intent.key.job_id) for one in queue.recorded if _is_untold(one))
+        moved = Counter(str(one.intent.key.job_id) for one in queue.recorded if one.may_be_written)
         for job in done[name] | told:
             if not told[job] <= done[name][job] <= told[job] + moved[job]:
                 yield f"{name}: job {job} was put back {done[name][job]} times, and {told[job]} times by the ledger"
@@ -238,7 +237,7 @@ def _before_intent(evidence: Evidence) -> Iterator[str]:
         left = {job: list(made) for (of, job), made in done.items() if of == name}
         for record in sorted(queue.recorded, key=lambda one: one.number):
             made = left.get(str(record.intent.key.job_id), [])
-            if record.outcome is not Outcome.RESET and not _is_untold(record):
+            if record.outcome is not Outcome.RESET and not record.may_be_written:
                 continue
             waits = [_waited(record, one, evidence) for one in made]
             found = next((number for number, wait in enumerate(waits) if -0.002 <= wait <= LONGEST_RESET_SECONDS), None)
@@ -255,11 +254,6 @@ def _waited(record: RecordedReset, reset: Reset, evidence: Evidence) -> float:
     return next((one for one in waits if -0.002 <= one <= LONGEST_RESET_SECONDS), min(waits, key=abs))
 
 
-def _is_untold(record: RecordedReset) -> bool:
-    """Tell whether an answer was lost and the job had moved on before the row was read again: a reset, or none."""
-    return record.outcome in MOVED_ON and bool(record.detail)
-
-
 def _told(queue: QueueEvidence) -> list[RecordedReset]:
     return [one for one in queue.recorded if one.outcome is Outcome.RESET]
 
@@ -270,9 +264,6 @@ def _budget(evidence: Evidence) -> Iterator[str]:
     for one in resets(evidence):
         done[one.queue].append(one.change.at)
         by_job[(one.queue, one.change.name)] += 1
-    for name, queue in evidence.queues.items():
-        names = {change.job: change.name for change in queue.changes}
-        by_job.subtract((name, names.get(str(one.intent.key.job_id), "")) for one in queue.recorded if _is_untold(one))
     for (name, job), number in by_job.items():
         if number > evidence.rules.per_job:
             yield f"{name}: {job} was put back {number} times"

@@ -19,7 +19,8 @@ from exporter.jobs import AttemptKey, JobId, QueueName
 from healers import sightings
 from healers.ledger import Ledger, RecordedRefusal, RecordedReset
 from healers.ledger import sightings as kept
-from healers.outcomes import Outcome
+from healers.outcomes import OriginalRow, Outcome
+from healers.resets.reconciliation import MOVED_ON, conclude
 from healers.sightings import AttemptSighting, Boot, Enrolment, Learned, Sightings
 from tests.contracts.ledgers import (
     AT,
@@ -131,6 +132,26 @@ def test_budgets_count_what_may_have_been_reset(ledger: Ledger) -> None:
     jobs = [("site", "1"), ("site", "old"), ("site", "never")]
     assert ledger.journal.resets_by_job(QUEUE, since=since, jobs=jobs) == dict(zip(jobs, (3, 1, 0), strict=True))
     assert ledger.journal.resets_by_job(QUEUE, since=since, jobs=[]) == {}
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["claimed anew", "finished"])
+def test_what_may_have_been_put_back_counts_to_budgets(ledger: Ledger, *, is_there: bool) -> None:
+    """An answer was lost, and the job has moved on: who put it back, if anybody did, cannot be told."""
+    claim = an_intent().claim
+    anew = replace(claim, key=replace(claim.key, pid_text="9"))
+    row = OriginalRow(claim=anew, is_started=True, values={}) if is_there else None
+    for may_be_written in (False, True):
+        number = ledger.journal.intend(an_intent())
+        found = conclude(claim, row, may_be_written=may_be_written, because="no answer")
+        assert ledger.journal.conclude(number, found, at=AT)
+        assert ledger.journal.count_resets(QUEUE, since=AT) == may_be_written
+    before, after = ledger.journal.history()
+    assert isinstance(before, RecordedReset)
+    assert isinstance(after, RecordedReset)
+    assert before.outcome is after.outcome is (Outcome.LOST_RACE if is_there else Outcome.GONE)
+    assert (before.may_be_written, before.detail) == (False, "no answer")
+    assert (after.may_be_written, after.detail) == (True, f"no answer; {MOVED_ON}")
+    assert ledger.journal.open_intents(QUEUE) == ()
 
 
 def test_a_refusal_is_recorded_once_per_attempt_and_reason(ledger: Ledger, address: Address) -> None:
