@@ -187,8 +187,10 @@ class World:
             process.ended_at = self.seconds
 
     def reboot(self, host: str) -> None:
-        """Let the machine behind a name go down and come up again, which takes a while."""
-        machine = self.hosts[host]
+        """Let the machine behind a name go down and come up again, which takes a while; but see `replace`."""
+        machine, first = self.hosts[host], self.originals[host]
+        if machine is not first and machine.machine_id == first.machine_id:
+            return
         machine.end_all(self.seconds)
         self.advance(20)
         machine.boot(next(self._numbers), self.seconds)
@@ -199,7 +201,8 @@ class World:
         """Let another machine answer under a name: a copy with the same machine-id, or a machine of its own.
 
         What nobody can tell is left out (docs/decisions/0011): a copy that came up since the last answer while the
-        first machine lives on, which looks like a reboot, and two machines that both take jobs under one name.
+        first machine lives on, which looks like a reboot (so no copy reboots meanwhile), and two machines that both
+        take jobs under one name.
         """
         first = self.hosts[host]
         other = self._machine(host, booted_at=self.seconds - LONG_UP)
