@@ -25,6 +25,7 @@ WORKER_ID: Final = 61_002
 """The account `worker` of the lab's hosts."""
 LOOK_SECONDS: Final = 0.1
 SEEN_SECONDS: Final = 4.0
+FIRST_PID: Final = 300
 SET_DUMPABLE: Final = 4
 TRIES: Final = 20
 
@@ -58,7 +59,8 @@ class Crew:
         self._to_reuse: list[tuple[float, int]] = []
 
     def run(self) -> None:
-        """Go on for ever."""
+        """Go on for ever. The pids of workers begin beyond its own: in another boot that is no worker's."""
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(FIRST_PID - 1))
         woken, wake = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(wake, False)

@@ -95,8 +95,8 @@ class Crew:
             log.write(json.dumps({"at": time.time(), "what": what, "host": self.name}) + "\n")
 
     def drain(self) -> None:
-        """Let the workers end what they do, and take nothing more."""
-        self._drains = True
+        """Let the workers end what they do, and take nothing more; on a host that is off there are none."""
+        self._drains, self._is_over = True, self._is_over or self.is_off
         self.order("drain")
 
     def await_drained(self) -> None:
