@@ -26,6 +26,7 @@ WORKER_ID: Final = 61_002
 LOOK_SECONDS: Final = 0.1
 SEEN_SECONDS: Final = 4.0
 FIRST_PID: Final = 300
+LAST_PID: Final = Path("/proc/sys/kernel/ns_last_pid")
 SET_DUMPABLE: Final = 4
 TRIES: Final = 20
 
@@ -60,7 +61,7 @@ class Crew:
 
     def run(self) -> None:
         """Go on for ever. The pids of workers begin beyond its own: in another boot that is no worker's."""
-        Path("/proc/sys/kernel/ns_last_pid").write_text(str(FIRST_PID - 1))
+        LAST_PID.write_text(str(FIRST_PID - 1))
         woken, wake = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(wake, False)
@@ -116,7 +117,7 @@ class Crew:
             os.kill(pid, signal.SIGKILL)
 
     def _give_again(self, pid: int) -> None:
-        """Kill a worker, and let another process have its pid at once."""
+        """Kill a worker, and let another process have its pid at once; the pids that follow are new ones again."""
         if pid not in self._working:
             return
         self._log.say("killed", worker=self._working[pid])
@@ -125,8 +126,10 @@ class Crew:
         self._log.say("ended", worker=self._working.pop(pid))
         self._stopped.discard(pid)
         for _ in range(TRIES):
-            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+            last = LAST_PID.read_text()
+            LAST_PID.write_text(str(pid - 1))
             heir = self._fork(labour.wait_for_ever)
+            LAST_PID.write_text(last)
             if heir == pid:
                 self._log.say("reused", pid=pid)
                 return
