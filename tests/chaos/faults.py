@@ -71,9 +71,9 @@ def _refuse(fault: Fault, ground: Ground) -> End:
 
 def _slow_down(fault: Fault, ground: Ground) -> End:
     """Let what the host says come at 4 kB a second."""
-    inside = ground.crews[fault.target].host._in_network()
-    subprocess.run([*inside, *SLOW], check=True)
-    return partial(subprocess.run, [*inside, *QUICK], check=True)
+    host = ground.crews[fault.target].host
+    host.call(SLOW)
+    return partial(host.call, QUICK)
 
 
 def _hide(fault: Fault, ground: Ground) -> End:

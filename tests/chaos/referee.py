@@ -240,7 +240,7 @@ def _before_intent(evidence: Evidence) -> Iterator[str]:
             if record.outcome is not Outcome.RESET and not record.may_be_written:
                 continue
             waits = [_waited(record, one, evidence) for one in made]
-            found = next((number for number, wait in enumerate(waits) if -0.002 <= wait <= LONGEST_RESET_SECONDS), None)
+            found = next((number for number, wait in enumerate(waits) if _fits(wait)), None)
             if found is not None:
                 del made[found]
             elif made and record.outcome is Outcome.RESET:
@@ -251,7 +251,12 @@ def _waited(record: RecordedReset, reset: Reset, evidence: Evidence) -> float:
     """Return how long before a reset it was intended, by the clock of whoever did, which may have been off."""
     at, pid = record.intent.at.timestamp(), int(record.intent.instance.rpartition(":")[2])
     waits = [reset.change.at - (at - off) for off in evidence.offsets.get(pid, frozenset({0.0}))]
-    return next((one for one in waits if -0.002 <= one <= LONGEST_RESET_SECONDS), min(waits, key=abs))
+    return next(filter(_fits, waits), min(waits, key=abs))
+
+
+def _fits(waited: float) -> bool:
+    """Tell whether a reset can be what was intended so many seconds before it."""
+    return -0.002 <= waited <= LONGEST_RESET_SECONDS
 
 
 def _told(queue: QueueEvidence) -> list[RecordedReset]:

@@ -70,7 +70,7 @@ def read_truth(lines: Iterable[str]) -> Truth:
             truth.lives[name] = life
         elif what in ("power off", "is off"):
             for life in truth.lives.values():
-                _end(life, at, "power off")
+                _lose_power(life, at)
         elif what == "reused":
             truth.reused += 1
         elif name in truth.lives:
@@ -116,8 +116,8 @@ def _follow(truth: Truth, life: Life, event: dict[str, Any], began: dict[tuple[s
         life.dead_at, life.why = at, what
 
 
-def _end(life: Life, at: float, why: str) -> None:
+def _lose_power(life: Life, at: float) -> None:
     if life.dead_at == NEVER:
-        life.dead_at, life.why = at, why
+        life.dead_at, life.why = at, "power off"
     for child in life.children:
         child[1] = min(child[1], at)
